@@ -1,0 +1,1 @@
+"""What the Xen virtual TPM protocol is, in plain Python: no solver, no input or output, no cryptography."""
