@@ -1,0 +1,1 @@
+"""A conforming implementation of the Xen vTPM, written apart from the specification."""

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Installs the Debian packages that are missing, as root; else prints the one line to run.
+set -eu
+
+python=${PYTHON:-python3}
+missing=
+command -v git >/dev/null 2>&1 || missing="$missing git"
+command -v make >/dev/null 2>&1 || missing="$missing make"
+# ensurepip is what Debian keeps apart from python3; any other Python brings it along
+"$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
+[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+	echo "installing Debian packages:$missing"
+	apt-get update
+	# shellcheck disable=SC2086
+	DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing
+else
+	echo "Missing:$missing. As root, run: apt-get update && apt-get install --yes$missing" >&2
+	exit 1
+fi

@@ -1,0 +1,1 @@
+"""What systems were seen to do, read and held against the specification."""
