@@ -20,14 +20,15 @@ setup:
 verify: setup
 	$(BIN)/vtpmspec verify
 
-test: lint
-	$(BIN)/pytest
+# each tool has its say, even after another one has complained
+test: setup
+	@status=0; $(MAKE) --no-print-directory lint || status=1; \
+	echo '$(BIN)/pytest'; $(BIN)/pytest || status=1; exit $$status
 
 lint: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@status=0; for tool in 'ruff check .' 'ruff format --check .' mypy lint-imports; do \
+		echo "$(BIN)/$$tool"; $(BIN)/$$tool || status=1; \
+	done; exit $$status
 
 bench: setup
 	$(BIN)/pytest tests/benchmarks
