@@ -67,7 +67,7 @@ def fields(cls: type) -> Mapping[str, Any]:
     return {name: hints[name] for name in cls._fields}  # type: ignore[attr-defined]
 
 
-def replace(state: S, **changes: object) -> S:
+def replace(state: S, /, **changes: object) -> S:
     """The same record with some fields changed. Raises ValueError for a field that it does not have."""
     return state._replace(**changes)  # type: ignore[attr-defined,no-any-return]
 

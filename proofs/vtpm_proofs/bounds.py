@@ -1,0 +1,93 @@
+"""How far the explicit-state search goes in each system, and what it picks where an action leaves a choice open.
+
+The models have no bounds: these are the search's own, kept beside it, so that a proof never depends on them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from vtpm_model.core import Action, Spec
+from vtpm_proofs.leaves import integer_range, is_enum, is_record, leaves, unflattener
+
+STATES = 20_000
+"""How many states a search visits where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """`fields`: dotted path of a leaf -> the greatest value that is followed. `picks`: name of a pick, or
+    `action.pick`, -> the values tried. `states`: the search stops after the level that brings it beyond so many."""
+
+    fields: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    picks: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    states: int = STATES
+
+
+BOUNDS: dict[str, Bounds] = {}
+"""The bounds of each system, by its name; a variant takes those of the system that it varies."""
+
+
+def bounds_of(spec: Spec[Any]) -> Bounds:
+    """The bounds of a system or of the longest prefix of its name that has some; for any other, small defaults.
+
+    By default every unbounded number stays below 3.
+    """
+    name = spec.name
+    while name:
+        if name in BOUNDS:
+            return BOUNDS[name]
+        cut = max(name.rfind("+"), name.rfind("."))
+        name = name[:cut] if cut > 0 else ""
+    unbounded = {path: 2 for path, sort in leaves(spec.state) if (r := integer_range(sort)) and r.high is None}
+    return Bounds(fields=unbounded)
+
+
+def check(spec: Spec[Any], bounds: Bounds) -> None:
+    """Raise ValueError if the bounds name a leaf or a pick that the system does not have."""
+    known = {path for path, _ in leaves(spec.state)}
+    strangers = sorted(set(bounds.fields) - known)
+    if strangers:
+        raise ValueError(f"{spec.name} has no field {strangers[0]} to bound; it has {', '.join(sorted(known))}")
+
+
+def choices(action: Action[Any], bounds: Bounds) -> tuple[Mapping[str, Any], ...]:
+    """Every combination of picks that the search tries for an action.
+
+    Raises ValueError for an integer pick whose candidates the bounds do not give.
+    """
+    names = list(action.picks)
+    columns = [_candidates(action, name, bounds) for name in names]
+    return tuple(MappingProxyType(dict(zip(names, row, strict=True))) for row in itertools.product(*columns))
+
+
+def _candidates(action: Action[Any], name: str, bounds: Bounds) -> tuple[Any, ...]:
+    for key in (f"{action.name}.{name}", name):
+        if key in bounds.picks:
+            return bounds.picks[key]
+    sort = action.picks[name]
+    values = _all_values(sort)
+    if values is None:
+        raise ValueError(f"{action.name}: the bounds give no candidates for the pick {name!r}; add {name!r} to picks")
+    return values
+
+
+def _all_values(sort: Any) -> tuple[Any, ...] | None:
+    if sort is bool:
+        return (False, True)
+    if is_enum(sort):
+        return tuple(sort)
+    if is_record(sort):
+        columns = [_all_values(leaf) for _, leaf in leaves(sort)]
+        if any(column is None for column in columns):
+            return None
+        build = unflattener(sort)
+        return tuple(build(row) for row in itertools.product(*[c for c in columns if c is not None]))
+    interval = integer_range(sort)
+    if interval is not None and interval.high is not None and interval.high - interval.low < 16:
+        return tuple(range(interval.low, interval.high + 1))
+    return None
