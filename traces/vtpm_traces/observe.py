@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from vtpm_model.core import Actor, Step
@@ -35,8 +34,6 @@ StepTest: TypeAlias = Callable[[Any, Step, Any], bool]
 
 Sayings: TypeAlias = Mapping[Hashable, Hashable]
 """Subjects and what is said of each: `{("request", 3): "sha256:..."}`."""
-
-NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class Call:
     """An action that may have happened, and those of its picks that are known."""
 
     action: str
-    picks: Mapping[str, Any] = NOTHING
+    picks: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

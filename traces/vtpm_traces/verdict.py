@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from vtpm_model.core import Actor
-from vtpm_traces.observe import NOTHING, Origin
+from vtpm_traces.observe import Origin
 
 
 class Outcome(Enum):
@@ -41,7 +41,7 @@ class Stuck:
 
     origin: Origin
     possible: tuple[str, ...] = ()
-    values: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NOTHING)
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         text = str(self.origin)
