@@ -7,7 +7,7 @@ hypothesis word for word, is counted as trivial and costs no query.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -276,9 +276,9 @@ def prove(
 
 
 def load(name: str) -> Spec[Any]:
-    """The specification that MODULE:NAME means; the module may be given without its package."""
+    """The specification that MODULE:NAME means; a module of the model may be given without its package."""
     module, _, attribute = name.partition(":")
-    if "." not in module:
+    if importlib.util.find_spec(f"vtpm_model.{module}") is not None:
         module = f"vtpm_model.{module}"
     found = getattr(importlib.import_module(module), attribute or "SPEC")
     if not isinstance(found, Spec):

@@ -244,8 +244,27 @@ def symbolic_picks(picks: Mapping[str, Any], tag: str = "") -> dict[str, Any]:
 def _symbolic(sort: Any, path: str, tag: str) -> Any:
     if is_record(sort):
         prefix = f"{path}." if path else ""
-        return sort(**{name: _symbolic(inner, prefix + name, tag) for name, inner in fields(sort).items()})
+        inner = {name: _symbolic(leaf, prefix + name, tag) for name, leaf in fields(sort).items()}
+        return _comparable(sort)(**inner)
     return lower(terms.variable(path + tag, BOOL if sort is bool else INT))
+
+
+@functools.cache
+def _comparable(cls: type) -> type:
+    """The record class, with an equality that is one condition (a tuple's own would fork at every field)."""
+
+    def equals(left: Any, right: object) -> Any:
+        return lower(same(left, right)) if isinstance(right, cls) else NotImplemented
+
+    def differs(left: Any, right: object) -> Any:
+        return lower(terms.negation(same(left, right))) if isinstance(right, cls) else NotImplemented
+
+    body = {"__slots__": (), "__eq__": equals, "__ne__": differs, "__hash__": _unhashable}
+    return type(cls.__name__, (cls,), body)
+
+
+def _unhashable(state: object) -> int:
+    raise SymbolicError(f"hash() of a {type(state).__name__} of unknowns: it cannot be looked up in a dict or a set")
 
 
 def flat_sorts(sort: Any, path: str = "") -> tuple[tuple[str, Any], ...]:
