@@ -1,4 +1,4 @@
-"""Reading files from strangers: limits on size, compressed size, line length and nesting, and sentences for what is wrong.
+"""Reading files from strangers: limits on size, packed size, line length and nesting, and sentences for what is wrong.
 
 `.gz` and `.xz` are unpacked on the way, never further than the limit.
 """

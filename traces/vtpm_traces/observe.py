@@ -151,7 +151,9 @@ class Recording:
     """All that was recorded of one device, and what could happen unseen.
 
     `candidates` maps "action.pick" to values. Picks that are bool, an enumeration or span at most 256 values are tried
-    in full without it. `start` replaces the specification's initial state.
+    in full without it. `start` replaces the specification's initial state. States for which `alike` gives the same are
+    taken to go on alike, these observations included: with identities numbered anew (`steps.ranked`), hidden steps that
+    only count (another connection, another request) come to an end, and a refusal can be certain.
     """
 
     title: str
@@ -159,6 +161,7 @@ class Recording:
     hidden: frozenset[str] = frozenset()
     candidates: Mapping[str, Candidates] = field(default_factory=dict)
     start: Callable[[], Any] | None = None
+    alike: Callable[[Any], Hashable] | None = None
 
     def __post_init__(self) -> None:
         names = [stream.name for stream in self.streams]

@@ -1,0 +1,153 @@
+"""The steps that a specification can take where only part of a step is known: the picks left open are tried."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+from vtpm_model.core import Action, Actor, Disabled, Spec, replace
+from vtpm_traces.observe import Candidates
+from vtpm_traces.values import Sort, sort_of, told
+
+
+@dataclass
+class Steps:
+    """A specification's actions, with the values that are tried for picks that nobody gives.
+
+    `untried` collects the picks, as "action.pick", of which there may have been other values than those tried: with any
+    there, a refusal is not certain.
+    """
+
+    spec: Spec[Any]
+    candidates: Mapping[str, Candidates] = field(default_factory=dict)
+    untried: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._actions: dict[str, Action[Any]] = {action.name: action for action in self.spec.actions}
+        self._sorts: dict[str, dict[str, Sort]] = {
+            action.name: {pick: sort_of(sort) for pick, sort in action.picks.items()} for action in self.spec.actions
+        }
+        known = {f"{action}.{pick}" for action, picks in self._sorts.items() for pick in picks}
+        unknown = sorted(self.candidates.keys() - known)
+        if unknown:
+            raise ValueError(f"{self.spec.name} has no pick {', '.join(unknown)}")
+
+    def action(self, name: str) -> Action[Any] | None:
+        """The action of that name, if the specification has it."""
+        return self._actions.get(name)
+
+    def sorts(self, name: str) -> Mapping[str, Sort]:
+        """The picks of an action with their sorts."""
+        return self._sorts[name]
+
+    def take(self, state: Any, name: str, known: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Any]]:
+        """The picks and next states of an action from a state, with these picks known."""
+        run = self._actions[name].run
+        sorts = self._sorts[name]
+        if len(known) == len(sorts):
+            try:
+                after = run(state, **known)
+            except Disabled:
+                return
+            yield known, after
+            return
+        open_picks = [pick for pick in sorts if pick not in known]
+        for values in itertools.product(*(self._values(state, name, pick) for pick in open_picks)):
+            picks = {**known, **dict(zip(open_picks, values, strict=True))}
+            try:
+                after = run(state, **picks)
+            except Disabled:
+                continue
+            yield picks, after
+
+    def possible(self, states: Iterable[Any], limit: int = 40) -> tuple[str, ...]:
+        """The actions that could happen in any of these states, as people read them."""
+        found: dict[str, None] = {}
+        for state in states:
+            for name in self._actions:
+                for picks, _ in self._some(state, name):
+                    found[self.told(name, picks)] = None
+            if len(found) > limit:
+                break
+        return tuple(sorted(found)[:limit])
+
+    def told(self, name: str, picks: Mapping[str, Any]) -> str:
+        """An action with its picks: backend_finishes(reply=22)."""
+        sorts = self._sorts[name]
+        inside = ", ".join(f"{pick}={told(sorts[pick], value)}" for pick, value in picks.items())
+        return f"{name}({inside})" if inside else name
+
+    def owed(self, state: Any, by: frozenset[Actor], except_for: frozenset[str]) -> str | None:
+        """An action that one of the actors owes and could do now."""
+        for name, action in self._actions.items():
+            if action.owed and action.by in by and name not in except_for:
+                for _ in self.take(state, name, {}):
+                    return name
+        return None
+
+    def _values(self, state: Any, name: str, pick: str) -> Iterable[Any]:
+        given = self.candidates.get(f"{name}.{pick}")
+        if given is None:
+            few = self._sorts[name][pick].few
+            if few is None:
+                self.untried.add(f"{name}.{pick}")
+                return ()
+            return few
+        if not given.all_of_them:
+            self.untried.add(f"{name}.{pick}")
+        return given.values(state) if callable(given.values) else given.values
+
+    def _some(self, state: Any, name: str) -> Iterator[tuple[Mapping[str, Any], Any]]:
+        """One step of each action, for telling people; without a note of what was not tried."""
+        before = set(self.untried)
+        yield from itertools.islice(self.take(state, name, {}), 1)
+        self.untried = before
+
+
+def closure(
+    steps: Steps, states: Iterable[Any], hidden: Iterable[str], bound: int, fits: Callable[[Any], bool] | None = None
+) -> tuple[dict[Any, tuple[Any, str, Mapping[str, Any]] | None], bool]:
+    """All states that hidden actions reach, each with the step that reached it first, and whether that is all of them.
+
+    False means that the bound on the number of states was hit.
+    """
+    found: dict[Any, tuple[Any, str, Mapping[str, Any]] | None] = dict.fromkeys(states)
+    todo = list(found)
+    names = tuple(hidden)
+    for state in todo:
+        for name in names:
+            for picks, after in steps.take(state, name, {}):
+                if after not in found and (fits is None or fits(after)):
+                    if len(found) >= bound:
+                        return found, False
+                    found[after] = (state, name, picks)
+                    todo.append(after)
+    return found, True
+
+
+def ranked(*groups: tuple[str, ...]) -> Callable[[Any], Any]:
+    """A function that numbers identities anew, in their order: states that differ only in the numbers become equal.
+
+    Each group names all leaves of a state that hold identities of one kind, 0 standing for none. States with equal
+    results go on alike if the actions do nothing with identities but compare them and take the next number.
+    """
+    getters = {path: attrgetter(path) for group in groups for path in group}
+
+    def renumber(state: Any) -> Any:
+        for group in groups:
+            values = [getters[path](state) for path in group]
+            rank = {value: number for number, value in enumerate(sorted({0, *values}))}
+            if any(rank[value] != value for value in values):
+                for path, value in zip(group, values, strict=True):
+                    state = _with(state, path.split("."), rank[value])
+        return state
+
+    return renumber
+
+
+def _with(state: Any, path: list[str], value: Any) -> Any:
+    name, *rest = path
+    return replace(state, **{name: _with(getattr(state, name), rest, value) if rest else value})
