@@ -14,7 +14,7 @@ import functools
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, TypeVar, dataclass_transform, get_type_hints
 
@@ -385,4 +385,3 @@ def _picks(run: Callable[..., Any]) -> Mapping[str, Any]:
     hints = get_type_hints(run, include_extras=True)
     names = run.__code__.co_varnames[1 : run.__code__.co_argcount + run.__code__.co_kwonlyargcount]
     return {name: hints[name] for name in names}
-

@@ -1,0 +1,16 @@
+"""Every system that is specified here, by name, and every named variant of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vtpm_model.core import Spec
+from vtpm_model.device import DEVICE
+from vtpm_model.page import PAGE
+from vtpm_model.ring import RING
+
+SYSTEMS: dict[str, Spec[Any]] = {spec.name: spec for spec in (PAGE, RING, DEVICE)}
+"""The systems whose facts are proved."""
+
+VARIANTS: dict[str, Spec[Any]] = {}
+"""The same systems with a known mistake in them; of each, some fact fails."""
