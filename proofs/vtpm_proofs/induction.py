@@ -1,8 +1,8 @@
 """One-step induction: every fact holds at the start, and no step from a state where all hold can break one.
 
-An obligation is one path of one action and one fact. The hypothesis is every state fact, every lemma and the sorts of
-the fields; a path's own conditions are rewritten into the goal first, and what then simplifies to true, or is a
-hypothesis word for word, is counted as trivial and costs no query.
+An obligation is one path of one action and one fact. The hypotheses are the state facts, the lemmas and the sorts of
+the fields. A path's own conditions are first rewritten into the goal; what then simplifies to true, or is a hypothesis
+word for word, is *trivial* and costs no query. A second solver gets the claim without that rewriting, so it checks it too.
 """
 
 from __future__ import annotations
@@ -10,229 +10,211 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from vtpm_model.core import Action, Disabled, Fact, Kind, Spec, Step
-from vtpm_proofs import terms
-from vtpm_proofs.solvers import FAILS, HOLDS, UNKNOWN, Z3, Solver, variables
-from vtpm_proofs.symbolic import (
-    Path,
-    SymbolicError,
-    decode,
-    flat_sorts,
-    flat_terms,
-    formula,
-    of_sort,
-    paths,
-    symbolic_picks,
-    symbolic_state,
+from vtpm_model.core import Disabled, Kind, Spec, Step
+from vtpm_proofs import cache, liveness, terms
+from vtpm_proofs.cache import Settled
+from vtpm_proofs.limits import Limits
+from vtpm_proofs.obligation import (
+    FAILS,
+    HOLDS,
+    SORTS,
+    UNKNOWN,
+    Answer,
+    Counterexample,
+    EngineError,
+    Obligation,
+    Result,
 )
-from vtpm_proofs.terms import TRUE, Term, Value
+from vtpm_proofs.solvers import SAT, UNSAT, Solver, start, variables, version
+from vtpm_proofs.symbolic import decode, flat_terms, formula, of_sort
+from vtpm_proofs.system import System, Way
+from vtpm_proofs.terms import TRUE, Term
 
-SORTS = "every_value_is_of_its_sort"
-"""The name of the obligation that no step leaves the range of a field; every other proof takes the ranges for granted."""
-
-
-class EngineError(Exception):
-    """The solver's counterexample does not replay on the concrete model: a fault of the prover, not a verdict."""
+# ------------------------------------------------------------------------------------------------ what is to be shown
 
 
 @dataclass(frozen=True)
-class Counterexample:
-    """One step that breaks a fact: plain values, replayed on the model."""
+class Task:
+    """An obligation as formulas: hypotheses of the system and conditions of the way entail `claim`.
 
-    before: Any
-    picks: Mapping[str, Any]
-    after: Any  # None where the claim is about one state
-
-
-@dataclass(frozen=True)
-class Obligation:
-    """Something to show: in the end, that `hypotheses` and `conditions` entail `goal`."""
-
-    system: str
-    action: str  # "init" for the initial state
-    path: str
-    fact: str
-    method: str  # init, step, sorts, liveness
-    conditions: tuple[Term, ...] = ()
-    goal: Term = TRUE
-    trivial: bool = False
-    way: Path | None = field(default=None, compare=False)
-
-    @property
-    def name(self) -> str:
-        return f"{self.system}.{self.action}.{self.path}.{self.fact}"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of an obligation."""
+    `goal` is the claim with the way's conditions rewritten into it. Without a way the claim is about one state.
+    """
 
     obligation: Obligation
-    verdict: str  # holds, fails, unknown
-    solver: str  # trivial, run, z3, cvc5
-    cost: int = 0
-    seconds: float = 0.0
-    counterexample: Counterexample | None = None
-    cached: bool = False
+    way: Way | None
+    claim: Term
+    goal: Term
 
 
-@dataclass(frozen=True)
-class Way:
-    """One path of one action from a state of unknowns."""
-
-    action: Action[Any]
-    picks: Mapping[str, Any]
-    path: Path
-
-    @property
-    def label(self) -> str:
-        return f"{self.action.name}.{self.path.label}"
-
-    @cached_property
-    def conditions(self) -> tuple[Term, ...]:
-        """What the picks are, and what it takes to go this way."""
-        kinds = [t for name, sort in self.action.picks.items() for t in of_sort(sort, self.picks[name])]
-        return (*kinds, *self.path.conditions)
-
-
-class System:
-    """A specification run with unknowns: its state, its hypotheses, the paths of its actions; each made once."""
-
-    def __init__(self, spec: Spec[Any]) -> None:
-        self.spec = spec
-        self.before = symbolic_state(spec.state)
-        self._ways: dict[str, list[Way]] = {}
-
-    @cached_property
-    def invariants(self) -> dict[str, Term]:
-        """State facts and lemmas, by name, over `before`."""
-        facts = [f for f in (*self.spec.facts, *self.spec.lemmas) if f.kind is not Kind.STEP]
-        return {fact.name: formula(fact.holds, self.before) for fact in facts}
-
-    @cached_property
-    def sorts(self) -> tuple[Term, ...]:
-        """What the fields' sorts say of `before`."""
-        return tuple(of_sort(self.spec.state, self.before))
-
-    @cached_property
-    def hypotheses(self) -> tuple[Term, ...]:
-        """What every proof takes for granted of the state before a step."""
-        return (*self.sorts, *self.invariants.values())
-
-    def ways(self, action: Action[Any]) -> list[Way]:
-        """The paths of an action."""
-        found = self._ways.get(action.name)
-        if found is None:
-            picks = symbolic_picks(action.picks)
-            found = [Way(action, picks, path) for path in paths(action.run, self.before, **picks)]
-            self._ways[action.name] = found
-        return found
-
-    def moved(self, way: Way) -> dict[Term, Term]:
-        """The fields that the path changes: variable before, term after."""
-        pairs = zip(flat_terms(self.before), flat_terms(way.path.outcome), strict=True)
-        return {old: new for old, new in pairs if old is not new}
-
-
-def step_obligations(system: System, way: Way, only: Collection[str] | None = None) -> Iterator[Obligation]:
-    """Every obligation of safety that one path of an action brings, trivial ones included."""
+def safety(system: System, way: Way, only: Collection[str] | None = None) -> Iterator[Task]:
+    """Every obligation of safety that one path of one action brings, `only` for some facts."""
     spec, name = system.spec, way.action.name
-    known = way.path.known
-    assumed = set(system.hypotheses)
-
-    def made(fact: str, method: str, goal: Term) -> Obligation:
-        goal = terms.rewrite(goal, known, done)
-        trivial = goal is TRUE or goal in assumed
-        return Obligation(spec.name, name, way.path.label, fact, method, way.conditions, goal, trivial, way)
-
-    done: dict[Term, Term] = {}
     moved = system.moved(way)
     after: dict[Term, Term] = {}
+    rewritten: dict[Term, Term] = {}
+
+    def task(fact: str, method: str, claim: Term) -> Task:
+        goal = claim if claim in system.assumed else terms.rewrite(claim, way.path.known, rewritten)
+        return Task(Obligation(spec.name, name, way.path.label, fact, method), way, claim, goal)
+
     if only is None or SORTS in only:
-        yield made(SORTS, "sorts", terms.conjunction(set(of_sort(spec.state, way.path.outcome)) - assumed))
+        kinds = [term for term in of_sort(spec.state, way.path.outcome) if term not in system.assumed]
+        yield task(SORTS, "sorts", terms.conjunction(kinds))
     for fact, now in system.invariants.items():
         if only is None or fact in only:
-            if terms.support(now).isdisjoint(moved):
-                yield Obligation(spec.name, name, way.path.label, fact, "step", way.conditions, now, True, way)
-            else:
-                yield made(fact, "step", terms.rewrite(now, moved, after))
+            yield task(fact, "step", terms.rewrite(now, moved, after))
     step = Step(name, way.action.by, way.picks)
     for claim in spec.facts:
         if claim.kind is Kind.STEP and (only is None or claim.name in only):
-            yield made(claim.name, "step", formula(claim.holds, system.before, step, way.path.outcome))
+            yield task(claim.name, "step", formula(claim.holds, system.before, step, way.path.outcome))
 
 
-def init_results(spec: Spec[Any], only: Collection[str] | None = None) -> list[Result]:
+def initial(spec: Spec[Any], only: Collection[str] | None = None) -> list[Result]:
     """The initial state, run: it is one plain state, so nothing needs a solver."""
-    start = spec.init()
+    start_state = spec.init()
     results = []
 
-    def ran(fact: str, holds: bool) -> None:
-        obligation = Obligation(spec.name, "init", "only", fact, "init")
-        found = None if holds else Counterexample(start, {}, None)
-        results.append(Result(obligation, "holds" if holds else "fails", "run", counterexample=found))
+    def ran(fact: str, *, holds: bool) -> None:
+        answer = Answer("run", HOLDS if holds else FAILS, "run")
+        found = None if holds else Counterexample(start_state, {}, None)
+        results.append(Result(Obligation(spec.name, "init", "only", fact, "init"), (answer,), found))
 
     if only is None or SORTS in only:
-        ran(SORTS, all(term is TRUE for term in of_sort(spec.state, start)))
+        ran(SORTS, holds=all(term is TRUE for term in of_sort(spec.state, start_state)))
     for fact in (*spec.facts, *spec.lemmas):
         if fact.kind is not Kind.STEP and (only is None or fact.name in only):
-            ran(fact.name, bool(fact.holds(start)))
+            ran(fact.name, holds=bool(fact.holds(start_state)))
     return results
 
 
-def discharge(system: System, obligation: Obligation, solver: Solver) -> Result:
-    """One obligation, asked of a solver that holds the hypotheses and the path's conditions already."""
-    if obligation.trivial:
-        return Result(obligation, "holds", "trivial")
-    begun = time.perf_counter()
-    answer = solver.check([terms.negation(obligation.goal)])
-    spent = time.perf_counter() - begun
-    verdict = {HOLDS: "holds", FAILS: "fails", UNKNOWN: "unknown"}[answer]
-    found = counterexample(system, obligation, solver) if answer == FAILS else None
-    return Result(obligation, verdict, solver.name, solver.cost(), spent, found)
+# --------------------------------------------------------------------------------------------------------- discharge
 
 
-def counterexample(system: System, obligation: Obligation, solver: Solver) -> Counterexample:
-    """The solver's model as plain states, replayed: raises EngineError if the model says otherwise."""
-    way = obligation.way
-    assert way is not None
-    model = solver.model(variables([*flat_terms(system.before), *[t for p in way.picks.values() for t in flat_terms(p)]]))
+class Bench:
+    """Discharges tasks with the named solvers, each started only when a question is not settled already.
+
+    Tasks of the same way should come one after the other: the solver then keeps the way's conditions.
+    """
+
+    def __init__(self, system: System, solvers: Sequence[str], limits: Limits) -> None:
+        self.system = system
+        self.limits = limits
+        self._solvers = solvers
+        self._running: dict[str, Solver] = {}
+        self._framed: dict[str, Way] = {}
+        self._prefix = {name: f"{name} {version(name)} {system.digest}" for name in solvers}
+
+    def discharge(self, task: Task) -> Result:
+        """What the solvers say; a counterexample is replayed on the model first (EngineError if it does not)."""
+        found: Counterexample | None = None
+        answers = []
+        for name in self._solvers:
+            answer, example = self._answer(name, task)
+            answers.append(answer)
+            found = found or example
+        return Result(task.obligation, tuple(answers), found)
+
+    def _answer(self, name: str, task: Task) -> tuple[Answer, Counterexample | None]:
+        first = name == self._solvers[0]
+        goal = task.goal if first else task.claim
+        if goal is TRUE or goal in self.system.assumed:
+            return Answer(name, HOLDS, "rewriting"), None
+        way = task.way
+        conditions = () if way is None else way.conditions if first else way.asked
+        key = cache.question(self._prefix[name], conditions, goal)
+        cost = self.system.settled.cost(key)
+        if cost is not None:
+            return Answer(name, HOLDS, "cache", cost), None
+        solver = self._ready(name, way, conditions)
+        begun = time.perf_counter()
+        ceiling = self.limits.ceiling(task.obligation) if name == "z3" else 0
+        said = solver.check((terms.negation(goal),), ceiling)
+        verdict = {UNSAT: HOLDS, SAT: FAILS}.get(said, UNKNOWN)
+        answer = Answer(name, verdict, "query", solver.cost(), time.perf_counter() - begun)
+        if verdict == HOLDS:
+            self.system.settled.keep(key, answer.cost)
+        return answer, counterexample(self.system, task, solver) if verdict == FAILS else None
+
+    def _ready(self, name: str, way: Way | None, conditions: Sequence[Term]) -> Solver:
+        solver = self._running.get(name)
+        if solver is None:
+            solver = self._running[name] = start(name)
+            solver.add(self.system.hypotheses)
+        if self._framed.get(name) is not way:
+            if name in self._framed:
+                solver.pop()
+                del self._framed[name]
+            if way is not None:
+                solver.push()
+                solver.add(conditions)
+                self._framed[name] = way
+        return solver
+
+
+# ---------------------------------------------------------------------------------------------------- counterexamples
+
+
+def counterexample(system: System, task: Task, solver: Solver) -> Counterexample:
+    """The solver's model as plain states, replayed on the model first: raises EngineError where that disagrees."""
+    picked = {} if task.way is None else task.way.picks
+    wanted = [*flat_terms(system.before), *[term for pick in picked.values() for term in flat_terms(pick)]]
+    model = solver.model(variables(wanted))
     before = decode(system.spec.state, system.before, model)
-    picks = {name: decode(sort, way.picks[name], model) for name, sort in way.action.picks.items()}
-    expected = decode(system.spec.state, way.path.outcome, model)
-    _replay(system, obligation, before, picks, expected, model)
-    return Counterexample(before, picks, expected)
+    for fact in system.state_facts:
+        if not fact.holds(before):
+            raise _fault(task, before, {}, f"{fact.name} is a hypothesis and does not hold")
+    if task.way is None:
+        return Counterexample(before, {}, None)
+    picks = {name: decode(sort, picked[name], model) for name, sort in task.way.action.picks.items()}
+    expected = decode(system.spec.state, task.way.path.outcome, model)
+    _replay(system, task, before, picks, expected)
+    decisions = tuple(str(decision) for decision in task.way.path.decisions if not decision.guard)
+    return Counterexample(before, picks, expected, decisions)
 
 
-def _replay(
-    system: System, obligation: Obligation, before: Any, picks: Mapping[str, Any], expected: Any, model: Mapping[str, Value]
-) -> None:
-    assert obligation.way is not None
-    action, spec = obligation.way.action, system.spec
-
-    def wrong(what: str) -> EngineError:
-        return EngineError(f"{obligation.name}: {what}; this is a fault of the prover\n  before {before}\n  picks {picks}")
-
+def _replay(system: System, task: Task, before: Any, picks: Mapping[str, Any], expected: Any) -> None:
+    assert task.way is not None
+    action, spec = task.way.action, system.spec
     try:
         after = action(before, **picks)
     except Disabled:
-        raise wrong("the model refuses the step that the solver found") from None
+        raise _fault(task, before, picks, "the model refuses the step that the solver found") from None
     if after != expected:
-        raise wrong(f"the model goes to {after}, the solver's step to {expected}")
-    for fact in (*spec.facts, *spec.lemmas):
-        if fact.kind is not Kind.STEP and not fact.holds(before):
-            raise wrong(f"{fact.name} is a hypothesis and does not hold before the step")
-    fact = next((f for f in (*spec.facts, *spec.lemmas) if f.name == obligation.fact), None)
+        raise _fault(task, before, picks, f"the model goes to {after}, the solver's step to {expected}")
+    fact = next((f for f in (*spec.facts, *spec.lemmas) if f.name == task.obligation.fact), None)
     if fact is not None:
         step = Step(action.name, action.by, picks)
-        held = fact.holds(before, step, after) if fact.kind is Kind.STEP else fact.holds(after)
-        if held:
-            raise wrong(f"{fact.name} holds on the step that the solver found")
+        if fact.holds(before, step, after) if fact.kind is Kind.STEP else fact.holds(after):
+            raise _fault(task, before, picks, "the fact holds on the step that the solver found")
+    for claim in spec.liveness:
+        if claim.name == task.obligation.fact and liveness.holds(claim, task.obligation.part, before, after):
+            raise _fault(task, before, picks, "the premise holds on the step that the solver found")
+
+
+def _fault(task: Task, before: Any, picks: Mapping[str, Any], what: str) -> EngineError:
+    return EngineError(
+        f"{task.obligation.name}: {what}; this is a fault of the prover, not of the model\n"
+        f"  before {before}\n  picks {dict(picks)}"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ proving
+
+
+def tasks(system: System, action: str, facts: Collection[str] | None = None) -> Iterator[Task]:
+    """Every obligation of one action, of safety and of liveness, way by way; `facts` narrows what is asked."""
+    for way in system.ways(system.spec.action(action)):
+        yield from safety(system, way, facts)
+        yield from (Task(*found) for found in liveness.of_way(system, way, facts))
+
+
+def tasks_of_claims(system: System, facts: Collection[str] | None = None) -> Iterator[Task]:
+    """The premises of the liveness claims that are about one state."""
+    yield from (Task(*found) for found in liveness.of_state(system, facts))
 
 
 def prove(
@@ -241,34 +223,32 @@ def prove(
     actions: Collection[str] | None = None,
     facts: Collection[str] | None = None,
     stop_at_first: bool = False,
-    solver: Callable[[], Solver] = Z3,
+    solvers: Sequence[str] = ("z3",),
+    settled: Settled | None = None,
+    limits: Limits | None = None,
 ) -> list[Result]:
-    """Safety of a specification: the initial state and every step, by default of every action and for every fact.
+    """All obligations of a specification, safety and liveness, in this process.
 
     `actions` and `facts` narrow what is asked, never what is assumed. `stop_at_first` ends with the first failure.
+    `settled` remembers questions from call to call.
     """
+    system = System(spec, settled)
+    limits = limits or Limits()
     results: list[Result] = []
 
-    def stopped() -> bool:
-        return stop_at_first and bool(results) and results[-1].verdict != "holds"
+    def found() -> Iterator[Result]:
+        yield from initial(spec, facts)
+        for action in spec.actions:
+            if actions is None or action.name in actions:
+                bench = Bench(system, solvers, limits)
+                yield from (bench.discharge(task) for task in tasks(system, action.name, facts))
+        bench = Bench(system, solvers, limits)
+        yield from (bench.discharge(task) for task in tasks_of_claims(system, facts))
 
-    results += init_results(spec, facts)
-    if stop_at_first and any(result.verdict != "holds" for result in results):
-        return results
-    system = System(spec)
-    engine = solver()
-    engine.add(system.hypotheses)
-    for action in spec.actions:
-        if actions is not None and action.name not in actions:
-            continue
-        for way in system.ways(action):
-            engine.push()
-            engine.add(way.conditions)
-            for obligation in step_obligations(system, way, facts):
-                results.append(discharge(system, obligation, engine))
-                if stopped():
-                    return results
-            engine.pop()
+    for result in found():
+        results.append(result)
+        if stop_at_first and result.verdict != HOLDS:
+            break
     return results
 
 
@@ -286,60 +266,32 @@ def load(name: str) -> Spec[Any]:
     return found
 
 
-def show(result: Result) -> str:
-    """A failed obligation as text: fact, action, path, what changed, and the whole state before."""
-    obligation = result.obligation
-    lines = [f"{result.verdict.upper()} {obligation.fact}  by {obligation.action}"]
-    if obligation.way is not None:
-        lines += [f"    {decision}" for decision in obligation.way.path.decisions if not decision.guard]
-    found = result.counterexample
-    if found is None:
-        return "\n".join(lines)
-    if found.picks:
-        lines.append("    picks " + ", ".join(f"{name}={_plain(value)}" for name, value in found.picks.items()))
-    before = dict(_flat(found.before))
-    if found.after is not None:
-        after = dict(_flat(found.after))
-        lines += [f"    {n:<32} {_plain(v)} -> {_plain(after[n])}" for n, v in before.items() if after[n] != v]
-    lines.append("    before: " + " ".join(f"{name}={_plain(value)}" for name, value in before.items()))
-    return "\n".join(lines)
-
-
-def _flat(state: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in zip(state._fields, state, strict=True):
-        if isinstance(value, tuple):
-            yield from _flat(value, f"{path}{name}.")
-        else:
-            yield path + name, value
-
-
-def _plain(value: Any) -> str:
-    return getattr(value, "name", None) or str(value)
-
-
 def main(arguments: list[str]) -> int:
     """Prove one specification and print what fails."""
+    from vtpm_proofs.report.text import step_lines
+
     if not arguments:
-        print("usage: python -m vtpm_proofs.induction MODULE:NAME [FACT ...]")
+        sys.stderr.write("usage: python -m vtpm_proofs.induction MODULE:NAME [FACT ...]\n")
         return 2
     spec = load(arguments[0])
     begun = time.perf_counter()
     results = prove(spec, facts=set(arguments[1:]) or None)
-    failed = [result for result in results if result.verdict != "holds"]
+    failed = [result for result in results if result.verdict != HOLDS]
+    out = sys.stdout.write
     shown: set[tuple[str, str]] = set()
     for result in failed:
         key = (result.obligation.fact, result.obligation.action)
         if key not in shown:
             shown.add(key)
-            print(show(result), end="\n\n")
-    trivial = sum(result.solver == "trivial" for result in results)
+            out("\n".join(step_lines(result)) + "\n\n")
+    trivial = sum(result.trivial for result in results)
     spent = time.perf_counter() - begun
-    print(f"{spec.name}: {len(results)} obligations ({trivial} trivial), {len(failed)} fail, {spent:.2f} s")
+    out(f"{spec.name}: {len(results)} obligations ({trivial} trivial), {len(failed)} fail, {spent:.2f} s\n")
     by_fact: dict[str, list[str]] = {}
     for result in failed:
         by_fact.setdefault(result.obligation.fact, []).append(result.obligation.action)
     for fact, broken in by_fact.items():
-        print(f"  {fact}: {', '.join(dict.fromkeys(broken))}")
+        out(f"  {fact}: {', '.join(dict.fromkeys(broken))}\n")
     return 1 if failed else 0
 
 

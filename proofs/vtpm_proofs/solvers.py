@@ -1,22 +1,22 @@
-"""Z3 and cvc5 behind one face: assert terms, ask, read a model, tell the cost."""
+"""Z3 and cvc5 behind one face: assert terms, ask, read a model, tell the cost; and the same question as SMT-LIB 2."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from typing import Any, Final, Protocol
 
-from vtpm_proofs.terms import BOOL, Term, Value, support
+from vtpm_proofs.terms import BOOL, Term, Value, support, text
 
-HOLDS = "unsat"
-FAILS = "sat"
-UNKNOWN = "unknown"
+UNSAT: Final = "unsat"
+SAT: Final = "sat"
+UNKNOWN: Final = "unknown"
 
 
 class Solver(Protocol):
     """What the methods need of a solver. Assertions are undone by `pop`, in order."""
 
     name: str
-    version: str
 
     def add(self, terms: Iterable[Term]) -> None:
         """Assert every one of the terms."""
@@ -27,8 +27,11 @@ class Solver(Protocol):
     def pop(self) -> None:
         """Forget the assertions of the last frame."""
 
-    def check(self, assumptions: Iterable[Term] = ()) -> str:
-        """Whether the assertions and the assumptions can be true together: sat, unsat or unknown."""
+    def check(self, more: Iterable[Term] = (), limit: int = 0) -> str:
+        """Whether the assertions, and more, can be true together: sat, unsat or unknown.
+
+        `limit` bounds the cost, 0 leaves it open; a check that reaches it is unknown.
+        """
 
     def model(self, variables: Iterable[Term]) -> dict[str, Value]:
         """Values of variables, after `sat`."""
@@ -42,21 +45,17 @@ class Z3:
 
     name = "z3"
 
-    def __init__(self, limit: int = 0, logic: str | None = None) -> None:
+    def __init__(self) -> None:
         import z3
 
         self._z3 = z3
-        self.version = z3.get_version_string()
-        self._solver = z3.SimpleSolver() if logic is None else z3.SolverFor(logic)
-        if limit:
-            self._solver.set("rlimit", limit)
-        self._translate = _z3_translator()
-        self._before = 0
-        self._after = 0
+        self._solver = z3.SimpleSolver()
+        self._cost = 0
+        self._limit = 0
+        self._model: Any = None
 
     def add(self, terms: Iterable[Term]) -> None:
-        for term in terms:
-            self._solver.add(self._translate(term))
+        self._solver.add([to_z3(term) for term in terms])
 
     def push(self) -> None:
         self._solver.push()
@@ -64,102 +63,177 @@ class Z3:
     def pop(self) -> None:
         self._solver.pop()
 
-    def check(self, assumptions: Iterable[Term] = ()) -> str:
-        goals = [self._translate(term) for term in assumptions]
-        self._before = self._spent()
-        if goals:
-            self._solver.push()
-            for goal in goals:
-                self._solver.add(goal)
+    def check(self, more: Iterable[Term] = (), limit: int = 0) -> str:
+        if limit != self._limit:
+            self._solver.set("rlimit", limit)
+            self._limit = limit
+        before = self._spent()
+        self._solver.push()
+        self.add(more)
         answer = str(self._solver.check())
-        self._after = self._spent()
-        self._model = self._solver.model() if answer == FAILS else None
-        if goals:
-            self._solver.pop()
+        self._model = self._solver.model() if answer == SAT else None
+        self._solver.pop()
+        self._cost = self._spent() - before
         return answer
 
     def model(self, variables: Iterable[Term]) -> dict[str, Value]:
         assert self._model is not None
         found: dict[str, Value] = {}
         for variable in variables:
-            value = self._model.eval(self._translate(variable), model_completion=True)
+            value = self._model.eval(to_z3(variable), model_completion=True)
             found[variable.name] = self._z3.is_true(value) if variable.sort == BOOL else value.as_long()
         return found
 
     def cost(self) -> int:
-        return self._after - self._before
+        return self._cost
 
     def _spent(self) -> int:
-        return _statistic(self._solver, "rlimit count")
+        return int(self._solver.statistics().get_key_value("rlimit count"))
 
 
-def _statistic(solver: Any, key: str) -> int:
-    statistics = solver.statistics()
-    for name, value in statistics:
-        if name == key:
-            return int(value)
-    return 0
+class Cvc5:
+    """cvc5, in process, incremental."""
 
-
-class _Z3Translator:
-    """Terms as Z3's own, each translated once in the life of the process."""
+    name = "cvc5"
 
     def __init__(self) -> None:
-        import z3
+        import cvc5
 
-        self._z3 = z3
-        self._done: dict[Term, Any] = {}
+        manager, translate = _cvc5_translator()
+        self._solver = cvc5.Solver(manager)
+        self._translate = translate
+        self._solver.setOption("incremental", "true")
+        self._solver.setOption("produce-models", "true")
+        self._solver.setLogic("QF_LIA")
+        self._cost = 0
 
-    def __call__(self, term: Term) -> Any:
-        found = self._done.get(term)
-        if found is None:
-            found = self._done[term] = self._translate(term)
+    def add(self, terms: Iterable[Term]) -> None:
+        for term in terms:
+            self._solver.assertFormula(self._translate(term))
+
+    def push(self) -> None:
+        self._solver.push()
+
+    def pop(self) -> None:
+        self._solver.pop()
+
+    def check(self, more: Iterable[Term] = (), limit: int = 0) -> str:
+        # cvc5 takes a limit only before its first check, so a limit in Z3's unit is none of its business.
+        before = self._spent()
+        result = self._solver.checkSatAssuming(*[self._translate(term) for term in more])
+        self._cost = self._spent() - before
+        return UNSAT if result.isUnsat() else SAT if result.isSat() else UNKNOWN
+
+    def model(self, variables: Iterable[Term]) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        for variable in variables:
+            value = self._solver.getValue(self._translate(variable))
+            found[variable.name] = value.getBooleanValue() if variable.sort == BOOL else value.getIntegerValue()
         return found
 
-    def _translate(self, term: Term) -> Any:
-        z3 = self._z3
-        if term.op == "var":
-            return z3.Bool(term.name) if term.sort == BOOL else z3.Int(term.name)
-        if term.op == "const":
-            return z3.BoolVal(term.value) if term.sort == BOOL else z3.IntVal(term.value)
-        args = [self(child) for child in term.children]
-        match term.op:
-            case "not":
-                return z3.Not(args[0])
-            case "and":
-                return z3.And(args)
-            case "or":
-                return z3.Or(args)
-            case "ite":
-                return z3.If(*args)
-            case "=":
-                return args[0] == args[1]
-            case "<=":
-                return args[0] <= args[1]
-            case "+":
-                return z3.Sum(args)
-            case "*":
-                return args[0] * args[1]
-            case "mod":
-                return args[0] % args[1]
-            case "div":
-                return args[0] / args[1]
-        raise AssertionError(term.op)
+    def cost(self) -> int:
+        return self._cost
+
+    def _spent(self) -> int:
+        return int(self._solver.getStatistics()["resource::resourceUnitsUsed"]["value"])
 
 
-_translator: _Z3Translator | None = None
+SOLVERS: Final[dict[str, tuple[Callable[[], Solver], str]]] = {"z3": (Z3, "z3-solver"), "cvc5": (Cvc5, "cvc5")}
+"""Each solver's name, class, and the distribution that brings it."""
 
 
-def _z3_translator() -> _Z3Translator:
-    global _translator
-    if _translator is None:
-        _translator = _Z3Translator()
-    return _translator
+def version(name: str) -> str | None:
+    """The installed version of a solver, or None where it is not installed; does not import it."""
+    try:
+        return metadata.version(SOLVERS[name][1])
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def start(name: str) -> Solver:
+    """A new solver of that name."""
+    return SOLVERS[name][0]()
+
+
+# ------------------------------------------------------------------------------------------------------ translations
+
+
+def _z3_makers(z3: Any) -> dict[str, Callable[..., Any]]:
+    return {
+        "not": z3.Not,
+        "and": lambda *args: z3.And(args),
+        "or": lambda *args: z3.Or(args),
+        "ite": z3.If,
+        "=": lambda a, b: a == b,
+        "<=": lambda a, b: a <= b,
+        "+": lambda *args: z3.Sum(args),
+        "*": lambda a, b: a * b,
+        "mod": lambda a, b: a % b,
+        "div": lambda a, b: a / b,
+    }
+
+
+def _cvc5_makers(cvc5: Any, manager: Any) -> dict[str, Callable[..., Any]]:
+    kinds = {
+        "not": cvc5.Kind.NOT, "and": cvc5.Kind.AND, "or": cvc5.Kind.OR, "ite": cvc5.Kind.ITE, "=": cvc5.Kind.EQUAL,
+        "<=": cvc5.Kind.LEQ, "+": cvc5.Kind.ADD, "*": cvc5.Kind.MULT, "mod": cvc5.Kind.INTS_MODULUS,
+        "div": cvc5.Kind.INTS_DIVISION,
+    }  # fmt: skip
+
+    def maker(kind: Any) -> Callable[..., Any]:
+        return lambda *args: manager.mkTerm(kind, *args)
+
+    return {op: maker(kind) for op, kind in kinds.items()}
+
+
+def _translator(makers: dict[str, Callable[..., Any]], leaf: Callable[[Term], Any]) -> Callable[[Term], Any]:
+    """Terms as a solver's own, each translated once in the life of the process."""
+    done: dict[Term, Any] = {}
+
+    def translate(term: Term) -> Any:
+        found = done.get(term)
+        if found is None:
+            args = [translate(child) for child in term.children]
+            found = done[term] = makers[term.op](*args) if args else leaf(term)
+        return found
+
+    return translate
+
+
+_translators: dict[str, Any] = {}
 
 
 def to_z3(term: Term) -> Any:
-    """The term as a Z3 expression (of the main context)."""
-    return _z3_translator()(term)
+    """The term as a Z3 expression of the main context."""
+    if "z3" not in _translators:
+        import z3
+
+        def leaf(term: Term) -> Any:
+            if term.op == "const":
+                return z3.BoolVal(term.value) if term.sort == BOOL else z3.IntVal(term.value)
+            return z3.Bool(term.name) if term.sort == BOOL else z3.Int(term.name)
+
+        _translators["z3"] = _translator(_z3_makers(z3), leaf)
+    return _translators["z3"](term)
+
+
+def _cvc5_translator() -> tuple[Any, Callable[[Term], Any]]:
+    if "cvc5" not in _translators:
+        import cvc5
+
+        manager = cvc5.TermManager()
+
+        def leaf(term: Term) -> Any:
+            if term.op == "const":
+                return manager.mkBoolean(term.value) if term.sort == BOOL else manager.mkInteger(str(term.value))
+            sort = manager.getBooleanSort() if term.sort == BOOL else manager.getIntegerSort()
+            return manager.mkConst(sort, term.name)
+
+        _translators["cvc5"] = (manager, _translator(_cvc5_makers(cvc5, manager), leaf))
+    return _translators["cvc5"]  # type: ignore[no-any-return]
+
+
+# ------------------------------------------------------------------------------------------------------------- text
 
 
 def variables(terms: Iterable[Term]) -> list[Term]:
@@ -168,3 +242,18 @@ def variables(terms: Iterable[Term]) -> list[Term]:
     for term in terms:
         found |= support(term)
     return sorted(found, key=lambda term: term.serial)
+
+
+def smtlib(name: str, hypotheses: Iterable[Term], goal: Term) -> str:
+    """A file that asks whether the goal can fail under the hypotheses; `unsat` says that it cannot."""
+    hypotheses = list(hypotheses)
+    lines = [
+        "(set-logic QF_LIA)",
+        f'(set-info :source |{name}|)',
+        "(set-info :status unsat)",
+        *[f"(declare-const |{variable.name}| {variable.sort})" for variable in variables([*hypotheses, goal])],
+        *[f"(assert {text(term)})" for term in hypotheses],
+        f"(assert (not {text(goal)}))",
+        "(check-sat)",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,8 +1,8 @@
 """Formulas as shared trees: built with light simplification, then rewritten, evaluated, printed or handed to a solver.
 
-A term is a boolean or an integer. Equal terms are the same object, so comparing, remembering and rewriting them is quick,
-and nothing here needs a solver. Every constructor simplifies only locally (constants, duplicates, opposites, sums);
-`tests/proofs/test_terms.py` holds each against plain evaluation.
+A term is a boolean or an integer. Equal terms are the same object, so comparing, remembering and rewriting them is
+quick, and nothing here needs a solver. Every constructor simplifies only locally (constants, duplicates, opposites,
+sums); `tests/proofs/test_terms.py` holds each against plain evaluation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Term:
     `mod`, `div` (by a positive constant).
     """
 
-    __slots__ = ("args", "op", "serial", "sort", "_support", "_text")
+    __slots__ = ("_support", "_text", "args", "op", "serial", "sort")
 
     def __init__(self, op: str, args: tuple[object, ...], sort: str, serial: int) -> None:
         self.op = op
@@ -415,8 +415,7 @@ def text(term: Term) -> str:
         if term.op == "var":
             term._text = f"|{term.name}|"
         elif term.op == "const":
-            value = term.value
-            term._text = str(value).lower() if isinstance(value, bool) else str(value) if value >= 0 else f"(- {-value})"
+            term._text = str(term.value).lower() if term.value >= 0 else f"(- {-term.value})"
         else:
             term._text = f"({term.op} {' '.join([text(child) for child in term.children])})"
     return term._text

@@ -58,8 +58,8 @@ class Toy:
 
 def start() -> Toy:
     return Toy(
-        page=Page(state=IDLE, answer=0), to_backend=False, to_frontend=False, up=False, epoch=0, request=0, waiting=False,
-        cancelling=False, cancelled=False, mapped=0, busy=False, job=0, job_epoch=0,
+        page=Page(state=IDLE, answer=0), to_backend=False, to_frontend=False, up=False, epoch=0, request=0,
+        waiting=False, cancelling=False, cancelled=False, mapped=0, busy=False, job=0, job_epoch=0,
     )  # fmt: skip
 
 

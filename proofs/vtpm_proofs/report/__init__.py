@@ -1,0 +1,1 @@
+"""What a run of the prover tells: text for people, and the formats of other tools."""
