@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from vtpm_model.core import Spec
-from vtpm_model.device import DEVICE
+from vtpm_model.device import DEVICE, HOSTILE, LINUX
+from vtpm_model.order import ORDER
 from vtpm_model.page import PAGE
 from vtpm_model.ring import RING
 
-SYSTEMS: dict[str, Spec[Any]] = {spec.name: spec for spec in (PAGE, RING, DEVICE)}
+SYSTEMS: dict[str, Spec[Any]] = {spec.name: spec for spec in (PAGE, ORDER, RING, DEVICE, LINUX, HOSTILE)}
 """The systems whose facts are proved."""
 
 VARIANTS: dict[str, Spec[Any]] = {}

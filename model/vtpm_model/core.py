@@ -4,13 +4,14 @@ A system is a record `State` and functions from state to state. The same source 
 search, by trace validation) and proved (with unknowns in place of values), so it keeps to a few habits:
 
 * an action first says when it may happen, one `require` a line, then returns one `replace(state, ...)` a case;
-* conditions are joined with `&`, `|` and `implies`, which build one condition, rather than `and` and `or`, which branch;
+* conditions are joined with `&`, `|` and `implies`, which build one condition, not with `and` and `or`, which branch;
 * nothing asks for `is`, `hash()` or `int()` of a value of the state.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ def record(cls: type[S]) -> type[S]:
     """
     hints = get_type_hints(cls, include_extras=True)
     inherited = [name for base in cls.__bases__ for name in getattr(base, "_fields", ())]
-    own = [name for name in cls.__dict__.get("__annotations__", {}) if name not in inherited]
+    own = [name for name in inspect.get_annotations(cls) if name not in inherited]
     base = namedtuple(f"_{cls.__name__}", [*inherited, *own])  # type: ignore[misc]  # noqa: PYI024
     body = {key: value for key, value in cls.__dict__.items() if key not in ("__dict__", "__weakref__")}
     body |= {"__slots__": (), "__record_hints__": hints}
@@ -179,7 +180,7 @@ class Action(Generic[S]):
     owed: bool = False
     picks: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, state: S, **picks: object) -> S:
+    def __call__(self, state: S, /, **picks: object) -> S:
         return self.run(state, **picks)
 
     @property

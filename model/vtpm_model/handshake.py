@@ -518,6 +518,13 @@ def a_close_that_is_asked_for_is_not_undone(before: Device, step: Step, after: D
     return implies(moved, among(after.be_state, CLOSING, CLOSED, UNKNOWN))
 
 
+@every_step(covers="E19", about=FRONTEND)
+def a_new_connection_waits_for_the_end_of_the_old(before: Device, step: Step, after: Device) -> bool:
+    """The frontend takes a new page only on nodes that are new, or after the backend's InitWait or Closed."""
+    fresh_nodes = before.fe_state == INITIALISING
+    return implies(before.epoch != after.epoch, fresh_nodes | among(before.be_state, INIT_WAIT, CLOSED))
+
+
 @always(covers="E26", about=BACKEND)
 def a_command_in_service_has_its_device(s: Device) -> bool:
     """The device is open towards the application from before its first command until after its last."""
@@ -581,9 +588,14 @@ def a_watch_event_waits(s: Device) -> bool:
     return s.tracked & s.backend_told
 
 
+def knows_of_the_end(s: Device) -> bool:
+    """The backend has read that the frontend closed and, if the toolstack asked it to close, that too."""
+    return (s.seen == CLOSED) & (s.online | s.leaving)
+
+
 def closing_after_the_frontend(s: Device) -> str:
     """What the backend does next for a frontend that has closed."""
-    if s.backend_told:
+    if negate(knows_of_the_end(s)):
         return "the backend looks"
     if s.mapped != 0:
         return "the backend disconnects"
@@ -592,12 +604,13 @@ def closing_after_the_frontend(s: Device) -> str:
 
 def distance_to_closed_after_the_frontend(s: Device) -> tuple[int, ...]:
     """How far the backend is from letting go of a frontend that has closed."""
+    known = knows_of_the_end(s)
     return (
         1 if s.online else 0,
         0 if s.leaving else 1,
         0 if s.be_state == CLOSING else 1,
-        1 if s.backend_told else 0,
-        1 if negate(s.backend_told) & (s.mapped != 0) else 0,
+        0 if known else 1,
+        1 if known & (s.mapped != 0) else 0,
     )
 
 
@@ -624,6 +637,12 @@ def distance_to_closed_for_the_toolstack(s: Device) -> tuple[int, ...]:
 def a_toolstack_waits_for_the_backend(s: Device) -> bool:
     """Asked by the toolstack, the backend goes to Closed, whatever the frontend does."""
     return s.up & s.complete & negate(s.online) & negate(among(s.be_state, CLOSED, UNKNOWN))
+
+
+@eventually(helpful=lambda s: "the frontend loses the device", rank=lambda s: (0,), covers="E11", about=FRONTEND)
+def a_connection_has_lost_its_backend(s: Device) -> bool:
+    """A frontend whose backend's node is gone stops using the connection."""
+    return s.open & (s.be_state == UNKNOWN)
 
 
 TOOLSTACK_ACTIONS = (toolstack_creates, toolstack_detaches, toolstack_forces, toolstack_removes)
@@ -672,6 +691,7 @@ FACTS = (
     the_backend_is_connected_to_what_it_read,
     only_version_2_is_mapped,
     a_request_is_sent_to_version_2_only,
+    a_new_connection_waits_for_the_end_of_the_old,
     a_removed_node_is_not_written,
     a_close_that_is_asked_for_is_not_undone,
     a_command_in_service_has_its_device,
@@ -691,6 +711,7 @@ LIVENESS = (
     a_watch_event_waits,
     a_closed_frontend_waits_for_its_backend,
     a_toolstack_waits_for_the_backend,
+    a_connection_has_lost_its_backend,
 )
 
 FAIR = {
@@ -699,4 +720,5 @@ FAIR = {
     "the backend disconnects": ("backend_disconnects",),
     "the backend awaits reopening": ("backend_awaits_reopening",),
     "the backend closes": ("backend_closes",),
+    "the frontend loses the device": ("frontend_loses_device",),
 }

@@ -1,7 +1,7 @@
 """The ring: one shared page, one event channel, a frontend that asks and a backend that answers.
 
 The page carries one request at a time. Each page belongs to one *epoch*: a frontend that connects anew takes a new page
-and a new port. Connecting is abstract here (`frontend_allocates`, `backend_maps`, ...); `device` puts xenbus in its place.
+and a new port. Connecting is abstract here; `handshake` puts xenbus in its place.
 """
 
 from __future__ import annotations
@@ -688,10 +688,16 @@ def a_cancel_is_of_a_request_that_is_waited_for(s: Ring) -> bool:
 
 @lemma
 def requests_are_numbered_in_order(s: Ring) -> bool:
-    """The page holds no request later than the last, and a waiting frontend's request is the last."""
+    """No page holds, and nobody remembers, a request later than the last."""
     in_pages = (s.page.request <= s.request) & (s.old_page.request <= s.request)
     in_mind = (s.base <= s.request) & (s.executed <= s.request)
-    return in_pages & in_mind & implies(s.waiting, s.page.request == s.request)
+    return in_pages & in_mind
+
+
+@lemma
+def a_waiting_frontend_asked_last(s: Ring) -> bool:
+    """What a frontend waits for is the last request."""
+    return implies(s.waiting, s.page.request == s.request)
 
 
 @lemma
@@ -703,9 +709,9 @@ def a_submitted_request_is_new(s: Ring) -> bool:
 
 
 @lemma
-def an_unmapped_request_is_numbered(s: Ring) -> bool:
-    """A request that stands in the page has a number."""
-    return implies(among(s.page.state, SUBMIT, FINISH), s.page.request != 0)
+def a_submitted_request_is_of_this_connection(s: Ring) -> bool:
+    """A request that stands submitted was submitted in this epoch."""
+    return implies(s.page.state == SUBMIT, s.page.request > s.base)
 
 
 @lemma
@@ -895,8 +901,9 @@ LEMMAS = (
     an_open_connection_holds_its_page,
     a_cancel_is_of_a_request_that_is_waited_for,
     requests_are_numbered_in_order,
+    a_waiting_frontend_asked_last,
     a_submitted_request_is_new,
-    an_unmapped_request_is_numbered,
+    a_submitted_request_is_of_this_connection,
     what_is_in_service_stands_in_its_page,
     what_is_in_service_is_not_seen_again,
     what_is_in_service_is_of_this_connection,
