@@ -358,8 +358,11 @@ def who_loads_finish_reads_the_answer_stored_before_it(s: State) -> bool:
 
 @always(covers="E12", about=Actor.BACKEND, cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.TPMBACK_HANDLER))
 def a_request_that_is_seen_has_an_event_on_its_way(s: State) -> bool:
-    """While SUBMIT is in memory and the backend rests, its event is pending, or the frontend is about to send it."""
-    unserved = (s.word == SUBMIT) & (s.serving == Serving.RESTING)
+    """While SUBMIT is in memory and the backend rests, its event is pending, or the frontend is about to send it.
+
+    A backend whose own FINISH is still on its way has served that SUBMIT.
+    """
+    unserved = (s.word == SUBMIT) & (s.serving == Serving.RESTING) & negate(s.finish_on_its_way)
     return implies(unserved, s.to_backend | among(s.asking, Asking.SUBMITTED, Asking.SEEN_BY_ALL))
 
 
