@@ -43,8 +43,10 @@ def _called(function: FunctionType) -> list[FunctionType]:
     for caller in found:
         for name in caller.__code__.co_names:
             called = caller.__globals__.get(name)
-            if isinstance(called, FunctionType) and called not in found:
-                found += [called] * (called.__code__.co_filename == caller.__code__.co_filename)
+            if not isinstance(called, FunctionType) or called in found:
+                continue
+            if called.__code__.co_filename == caller.__code__.co_filename:
+                found.append(called)
     return found
 
 

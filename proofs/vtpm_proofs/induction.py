@@ -2,7 +2,8 @@
 
 An obligation is one path of one action and one fact. The hypotheses are the state facts, the lemmas and the sorts of
 the fields. A path's own conditions are first rewritten into the goal; what then simplifies to true, or is a hypothesis
-word for word, is *trivial* and costs no query. A second solver gets the claim without that rewriting, so it checks it too.
+word for word, is *trivial* and costs no query. A second solver gets the claim without that rewriting, and so checks it
+too.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ class Bench:
         key = cache.question(self._prefix[name], conditions, goal)
         cost = self.system.settled.cost(key)
         if cost is not None:
-            return Answer(name, HOLDS, "cache", cost), None
+            how = "cache" if key in self.system.settled.before else "again"
+            return Answer(name, HOLDS, how, cost), None
         solver = self._ready(name, way, conditions)
         begun = time.perf_counter()
         ceiling = self.limits.ceiling(task.obligation) if name == "z3" else 0

@@ -42,7 +42,11 @@ class Obligation:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one solver said. `how`: run (on plain states), rewriting, query, or cache (a query of an earlier run)."""
+    """What one solver said.
+
+    `how`: run (on plain states), rewriting, query, again (the same question was asked before in this run), or cache (in
+    an earlier run).
+    """
 
     solver: str
     verdict: str

@@ -1,0 +1,164 @@
+"""Bounded search: a real run, from the initial state, that breaks a fact, found by unrolling the steps in Z3.
+
+The shortest run comes first. What the solver finds is run on the model before it is given to anybody.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vtpm_model.core import Kind, Spec, Step
+from vtpm_proofs import terms
+from vtpm_proofs.obligation import SORTS, EngineError
+from vtpm_proofs.solvers import SAT, UNSAT, to_z3, variables
+from vtpm_proofs.symbolic import decode, flat_terms, formula, of_sort
+from vtpm_proofs.system import System, Way
+from vtpm_proofs.terms import BOOL, INT, TRUE, Term
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the model: the state at the start, and every step with the state after it."""
+
+    start: Any
+    steps: tuple[tuple[Step, Any], ...]
+
+    @property
+    def states(self) -> list[Any]:
+        """Every state, the initial one first."""
+        return [self.start, *(state for _, state in self.steps)]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search came to: a run, or how many steps it has looked through without finding one."""
+
+    run: Run | None
+    depth: int  # every run of up to so many steps was considered
+
+
+CHOICE = terms.variable("!way", INT)
+"""Which way a step goes."""
+
+
+class _Unrolled:
+    """The steps of a system, one copy of its variables for each moment."""
+
+    def __init__(self, system: System) -> None:
+        import z3
+
+        self.z3 = z3
+        self.system = system
+        self.ways = [way for action in system.spec.actions for way in system.ways(action)]
+        self.fields = flat_terms(system.before)
+        self.solver = z3.Solver()
+        picks = [term for way in self.ways for pick in way.picks.values() for term in flat_terms(pick)]
+        self._names: list[Term] = variables([*self.fields, CHOICE, *picks])
+        self.step = to_z3(terms.conjunction(self._step()))
+
+    def _step(self) -> Iterator[Term]:
+        """One step: the way chosen can be gone, and every field is what that way makes of it."""
+        chosen = [terms.equal(CHOICE, terms.constant(at)) for at in range(len(self.ways))]
+        yield terms.disjunction(chosen)
+        for here, way in zip(chosen, self.ways, strict=True):
+            yield terms.implication(here, terms.conjunction(way.conditions))
+        moved = [self.system.moved(way) for way in self.ways]
+        for old in self.fields:
+            new = old
+            for here, changes in zip(chosen, moved, strict=True):
+                if old in changes:
+                    new = terms.choice(here, changes[old], new)
+            yield terms.equal(_later(old), new)
+
+    def at(self, formula: Any, moment: int) -> Any:
+        """A formula about a step, said of the step at that moment."""
+        pairs = [(to_z3(name), self._copy(name, moment)) for name in self._names]
+        pairs += [(to_z3(_later(name)), self._copy(name, moment + 1)) for name in self.fields]
+        return self.z3.substitute(formula, *pairs)
+
+    def _copy(self, name: Term, moment: int) -> Any:
+        return to_z3(terms.variable(f"{name.name}@{moment}", name.sort))
+
+    def choices(self, model: Any, depth: int) -> list[tuple[Way, dict[str, Any]]]:
+        """The ways and picks of the steps that a model describes."""
+        found = []
+        for moment in range(depth):
+            way = self.ways[model.eval(self._copy(CHOICE, moment), model_completion=True).as_long()]
+            values = {}
+            for term in (term for pick in way.picks.values() for term in flat_terms(pick)):
+                value = model.eval(self._copy(term, moment), model_completion=True)
+                values[term.name] = self.z3.is_true(value) if term.sort == BOOL else value.as_long()
+            picks = {name: decode(sort, way.picks[name], values) for name, sort in way.action.picks.items()}
+            found.append((way, picks))
+        return found
+
+
+def _later(name: Term) -> Term:
+    return terms.variable(f"{name.name}'", name.sort)
+
+
+def search(spec: Spec[Any], fact: str, *, depth: int = 12, seconds: float = 20.0) -> Search:
+    """A shortest run that breaks the fact (or leaves the range of a field, for `SORTS`), within the bounds."""
+    end = time.monotonic() + seconds
+    system = System(spec)
+    unrolled = _Unrolled(system)
+    solver = unrolled.solver
+    start = spec.init()
+    first = terms.conjunction(terms.equal(a, b) for a, b in zip(unrolled.fields, flat_terms(start), strict=True))
+    solver.add(unrolled.at(to_z3(first), 0))
+    broken = to_z3(_broken_by_a_step(system, unrolled.ways, fact))
+    for moment in range(depth):
+        left = end - time.monotonic()
+        if left <= 0:
+            return Search(None, moment)
+        solver.add(unrolled.at(unrolled.step, moment))
+        solver.set("timeout", max(1, int(left * 1000)))
+        said = str(solver.check(unrolled.at(broken, moment)))
+        if said == SAT:
+            return Search(_replayed(spec, fact, unrolled.choices(solver.model(), moment + 1)), moment + 1)
+        if said != UNSAT:
+            return Search(None, moment)
+    return Search(None, depth)
+
+
+def _broken_by_a_step(system: System, ways: list[Way], fact: str) -> Term:
+    """The step that is chosen breaks the fact."""
+    found = []
+    for at, way in enumerate(ways):
+        holds = _claim(system, way, fact)
+        if holds is not TRUE:
+            here = terms.equal(CHOICE, terms.constant(at))
+            found.append(terms.conjunction((here, *way.conditions, terms.negation(holds))))
+    return terms.disjunction(found)
+
+
+def _claim(system: System, way: Way, fact: str) -> Term:
+    if fact == SORTS:
+        return terms.conjunction(of_sort(system.spec.state, way.path.outcome))
+    if fact in system.invariants:
+        return terms.rewrite(system.invariants[fact], system.moved(way))
+    claim = next(claim for claim in system.spec.facts if claim.name == fact)
+    step = Step(way.action.name, way.action.by, way.picks)
+    return formula(claim.holds, system.before, step, way.path.outcome)
+
+
+def _replayed(spec: Spec[Any], fact: str, choices: Sequence[tuple[Way, Mapping[str, Any]]]) -> Run:
+    """The run, made by the model itself. Raises EngineError if its last step does not break the fact."""
+    state = spec.init()
+    start = state
+    steps: list[tuple[Step, Any]] = []
+    for way, picks in choices:
+        before, state = state, way.action(state, **picks)
+        steps.append((Step(way.action.name, way.action.by, picks), state))
+    claim = next((f for f in (*spec.facts, *spec.lemmas) if f.name == fact), None)
+    step = steps[-1][0]
+    if claim is None:
+        holds = all(term is TRUE for term in of_sort(spec.state, state))
+    else:
+        holds = claim.holds(before, step, state) if claim.kind is Kind.STEP else claim.holds(state)
+    if holds:
+        raise EngineError(f"{spec.name}: the run found for {fact} does not break it: {[s.name for s, _ in steps]}")
+    return Run(start, tuple(steps))
