@@ -3,6 +3,10 @@
 PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
+LINTERS := 'ruff check .' 'ruff format --check .' mypy 'lint-imports --no-logo'
+
+# each tool has its say, even after another one has complained
+run_each = status=0; for tool in $(1); do echo "$(BIN)/$$tool"; $(BIN)/$$tool || status=1; done; exit $$status
 
 .PHONY: help setup verify test lint bench lock
 
@@ -20,15 +24,11 @@ setup:
 verify: setup
 	$(BIN)/vtpmspec verify
 
-# each tool has its say, even after another one has complained
 test: setup
-	@status=0; $(MAKE) --no-print-directory lint || status=1; \
-	echo '$(BIN)/pytest'; $(BIN)/pytest || status=1; exit $$status
+	@$(call run_each,$(LINTERS) pytest)
 
 lint: setup
-	@status=0; for tool in 'ruff check .' 'ruff format --check .' mypy lint-imports; do \
-		echo "$(BIN)/$$tool"; $(BIN)/$$tool || status=1; \
-	done; exit $$status
+	@$(call run_each,$(LINTERS))
 
 bench: setup
 	$(BIN)/pytest tests/benchmarks
