@@ -6,11 +6,14 @@ from typing import Any
 
 from vtpm_model.core import Spec
 from vtpm_model.device import DEVICE, HOSTILE, LINUX
-from vtpm_model.order import ORDER
+from vtpm_model.isolation import ISOLATION
+from vtpm_model.order import ORDER, ORDER_TSO
 from vtpm_model.page import PAGE
 from vtpm_model.ring import RING
 
-SYSTEMS: dict[str, Spec[Any]] = {spec.name: spec for spec in (PAGE, ORDER, RING, DEVICE, LINUX, HOSTILE)}
+SYSTEMS: dict[str, Spec[Any]] = {
+    spec.name: spec for spec in (PAGE, ORDER, ORDER_TSO, RING, DEVICE, LINUX, HOSTILE, ISOLATION)
+}
 """The systems whose facts are proved."""
 
 VARIANTS: dict[str, Spec[Any]] = {}

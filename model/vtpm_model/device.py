@@ -49,7 +49,7 @@ HOSTILE = dataclasses.replace(
         dropped=tuple(a.name for a in DEVICE.actions if a.by == Actor.FRONTEND),
     ),
     name="device.hostile",
-    facts=tuple(f for f in DEVICE.facts if f.about == Actor.BACKEND) + (ring.a_mapped_page_is_not_used_again,),
+    facts=(*(f for f in DEVICE.facts if f.about == Actor.BACKEND), ring.a_mapped_page_is_not_used_again),
     lemmas=hostile.LEMMAS,
     liveness=hostile.LIVENESS,
 )
