@@ -228,7 +228,10 @@ def _recall(spec: Spec[Any], request: Request) -> Proof | None:
     results = [
         Result(
             Obligation(spec.name, action, path, fact, method, part),
-            tuple(Answer(solver, HOLDS, how if how in ("run", "rewriting") else "cache", cost) for solver, how, cost in answers),
+            tuple(
+                Answer(solver, HOLDS, how if how in ("run", "rewriting") else "cache", cost)
+                for solver, how, cost in answers
+            ),
         )
         for action, path, fact, method, part, answers in kept["results"]
         if request.facts is None or fact in request.facts

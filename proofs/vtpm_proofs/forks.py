@@ -111,5 +111,3 @@ def _decision(term: Term, *, outcome: bool) -> Decision:
     return Decision(
         code.co_filename, frame.f_lineno, code.co_name, frame.f_lineno - code.co_firstlineno, outcome, guard, term
     )
-
-

@@ -203,5 +203,3 @@ def _divisor(left: Unknown, right: object) -> int:
     if isinstance(right, int) and right > 0:
         return int(right)
     raise SymbolicError(f"{left.term} is divided by {right!r}; only a positive constant is understood")
-
-

@@ -249,7 +249,7 @@ def smtlib(name: str, hypotheses: Iterable[Term], goal: Term) -> str:
     hypotheses = list(hypotheses)
     lines = [
         "(set-logic QF_LIA)",
-        f'(set-info :source |{name}|)',
+        f"(set-info :source |{name}|)",
         "(set-info :status unsat)",
         *[f"(declare-const |{variable.name}| {variable.sort})" for variable in variables([*hypotheses, goal])],
         *[f"(assert {text(term)})" for term in hypotheses],
