@@ -190,7 +190,7 @@ def frontend_stores_a_byte(s: State) -> State:
     return replace(s, holds=FRONTEND)
 
 
-@action(by=Actor.FRONTEND)
+@action(by=Actor.FRONTEND, cites=sources.TPMIF_SHARED_PAGE)
 def frontend_looks_at_another_byte(s: State, byte: U16) -> State:
     """Whatever the claims say of the byte, they say of any byte of the frame."""
     require(byte < FRAME)
