@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from vtpm_model.core import Action, Spec
@@ -21,14 +20,40 @@ STATES = 20_000
 @dataclass(frozen=True)
 class Bounds:
     """`fields`: dotted path of a leaf -> the greatest value that is followed. `picks`: name of a pick, or
-    `action.pick`, -> the values tried. `states`: the search stops after the level that brings it beyond so many."""
+    `action.pick`, -> the values tried; `more_picks`: those tried where few states are visited (see `wider`).
+    `states`: the search stops after the level that brings it beyond so many."""
 
-    fields: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    picks: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    fields: Mapping[str, int] = field(default_factory=dict)
+    picks: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    more_picks: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     states: int = STATES
 
+    @property
+    def wider(self) -> Bounds:
+        """The same bounds, with all picks."""
+        return Bounds(self.fields, {**self.picks, **self.more_picks}, {}, self.states)
 
-BOUNDS: dict[str, Bounds] = {}
+
+_RING_PICKS: dict[str, tuple[Any, ...]] = {"length": (10,), "extra": (0,), "header": (10,), "reply": (10,)}
+_MORE_RING_PICKS: dict[str, tuple[Any, ...]] = {
+    "length": (0, 10, 4088, 4089),
+    "extra": (0, 1),
+    "header": (9, 10, 4088),
+    "reply": (9, 10, 4084, 4088, 4089),
+}
+
+BOUNDS: dict[str, Bounds] = {
+    "page": Bounds(
+        picks={
+            "length": (0, 10, 4086, 4089, 0xFFFF_FFFF),
+            "extra": (0, 1, 255),
+            "byte": (0, 8, 18, 4095),
+        },
+        states=40_000,
+    ),
+    "ring": Bounds(fields={"request": 2, "epoch": 2}, picks=_RING_PICKS, more_picks=_MORE_RING_PICKS, states=200_000),
+    "device": Bounds(fields={"request": 1, "epoch": 1}, picks=_RING_PICKS, more_picks=_MORE_RING_PICKS),
+}
 """The bounds of each system, by its name; a variant takes those of the system that it varies."""
 
 
@@ -62,7 +87,7 @@ def choices(action: Action[Any], bounds: Bounds) -> tuple[Mapping[str, Any], ...
     """
     names = list(action.picks)
     columns = [_candidates(action, name, bounds) for name in names]
-    return tuple(MappingProxyType(dict(zip(names, row, strict=True))) for row in itertools.product(*columns))
+    return tuple(dict(zip(names, row, strict=True)) for row in itertools.product(*columns))
 
 
 def _candidates(action: Action[Any], name: str, bounds: Bounds) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from typing import Any
 from vtpm_model.core import Disabled, Fact, Kind, Spec, Step
 from vtpm_proofs import bounds as limits
 from vtpm_proofs.bounds import Bounds
+from vtpm_proofs.leaves import flatten, leaves
 
 MANIFEST = Path(__file__).with_name("data") / "states.json"
 
@@ -89,11 +90,7 @@ def search(spec: Spec[Any], bounds: Bounds | None = None, *, stop_at: int = 1) -
     state_facts = [f for f in (*spec.facts, *spec.lemmas) if f.kind is not Kind.STEP]
     step_facts = [f for f in spec.facts if f.kind is Kind.STEP]
     caps = [(attrgetter(path), most) for path, most in bounds.fields.items()]
-    moves = [
-        (action.run, picks, Move(action.name, picks), Step(action.name, action.by, picks))
-        for action in spec.actions
-        for picks in limits.choices(action, bounds)
-    ]
+    moves = _moves(spec, bounds)
     for fact in state_facts:
         if not fact.holds(first):
             atlas.violations.append(Violation(fact.name, (), first))
@@ -128,6 +125,99 @@ def search(spec: Spec[Any], bounds: Bounds | None = None, *, stop_at: int = 1) -
     atlas.edges = edges
     atlas.seconds = time.perf_counter() - started
     return atlas
+
+
+def scout(spec: Spec[Any], bounds: Bounds | None = None, *, states: int = 0) -> Atlas:
+    """A thin selection of the states within the bounds that goes deep quickly: a state is kept only if it is the first
+    in which some two leaves have the values that they have there. (Breadth first, so the runs stay short.)
+
+    Claims are not checked: this finds places to try things in, `search` looks for violations.
+    """
+    bounds = bounds or limits.bounds_of(spec)
+    limits.check(spec, bounds)
+    started = time.perf_counter()
+    first = spec.init()
+    atlas = Atlas(spec, bounds, [first], [-1], [None], index={first: 0}, exhausted=False)
+    width = len(leaves(spec.state))
+    names: dict[tuple[int, int], int] = {}
+    pairs: set[int] = set()
+    flats: list[list[int]] = []
+
+    def atoms(state: Any) -> list[int]:
+        return [names.setdefault((at, value), len(names)) for at, value in enumerate(flatten(state))]
+
+    def news(found: list[int], old: list[int] | None) -> bool:
+        """Note the pairs of atoms of a state; whether one of them is new."""
+        before = len(pairs)
+        for at in range(width):
+            if old is None or found[at] != old[at]:
+                one = found[at]
+                pairs.update([(one << 20) | other if one < other else (other << 20) | one for other in found])
+        return len(pairs) > before
+
+    caps = [(attrgetter(path), most) for path, most in bounds.fields.items()]
+    moves = _moves(spec, bounds)
+    flats.append(atoms(first))
+    news(flats[0], None)
+    tried: set[Any] = {first}
+    number = 0
+    levels = [0]
+    while number < len(atlas.states) and (not states or len(atlas.states) < states):
+        before = atlas.states[number]
+        for run, picks, move, _ in moves:
+            try:
+                after = run(before, **picks)
+            except Disabled:
+                continue
+            atlas.edges += 1
+            if after in tried:
+                continue
+            tried.add(after)
+            if any(get(after) > most for get, most in caps):
+                continue
+            found = atoms(after)
+            if news(found, flats[number]):
+                atlas.index[after] = len(atlas.states)
+                atlas.states.append(after)
+                atlas.parents.append(number)
+                atlas.via.append(move)
+                flats.append(found)
+                levels.append(levels[number] + 1)
+        number += 1
+    atlas.depth = levels[-1]
+    atlas.seconds = time.perf_counter() - started
+    return atlas
+
+
+def spread(atlas: Atlas, states: int) -> Atlas:
+    """Add what lies around the states of an atlas, level by level, until it holds so many; the same atlas."""
+    caps = [(attrgetter(path), most) for path, most in atlas.bounds.fields.items()]
+    moves = _moves(atlas.spec, atlas.bounds)
+    number = 0
+    while number < len(atlas.states) < states:
+        before = atlas.states[number]
+        for run, picks, move, _ in moves:
+            try:
+                after = run(before, **picks)
+            except Disabled:
+                continue
+            if after in atlas.index or any(get(after) > most for get, most in caps):
+                continue
+            atlas.index[after] = len(atlas.states)
+            atlas.states.append(after)
+            atlas.parents.append(number)
+            atlas.via.append(move)
+        number += 1
+    return atlas
+
+
+def _moves(spec: Spec[Any], bounds: Bounds) -> list[tuple[Any, Mapping[str, Any], Move, Step]]:
+    """Every action with every combination of picks that the bounds try."""
+    return [
+        (action.run, picks, Move(action.name, picks), Step(action.name, action.by, picks))
+        for action in spec.actions
+        for picks in limits.choices(action, bounds)
+    ]
 
 
 def replay(spec: Spec[Any], run: tuple[Move, ...]) -> Iterator[Any]:

@@ -1,0 +1,107 @@
+"""Tells a mutant from the true model by a run: the shortest known one after which they differ about one step.
+
+Both are run in the same states, which the true model reaches. The difference is one of three kinds: the mutant allows
+a step that the model refuses, refuses one that the model allows, or takes it to another state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from vtpm_model.core import Action, Disabled, Kind, Spec, Step
+from vtpm_proofs import bounds as limits
+from vtpm_proofs.bounds import Bounds
+from vtpm_proofs.explore import Atlas, Move, scout, spread
+from vtpm_proofs.symbolic import of_sort
+from vtpm_proofs.terms import TRUE
+
+STATES = 12_000
+"""How many states of a system a mutant is tried in."""
+
+
+class Difference(Enum):
+    """How a mutant differs from the model about one step."""
+
+    ALLOWS_MORE = "allows more"
+    ALLOWS_LESS = "allows less"
+    DOES_OTHER = "does other"
+
+
+@dataclass(frozen=True)
+class Distinction:
+    """A run of the true model up to a state, a step there, and how a mutant differs about it."""
+
+    kind: Difference
+    number: int  # of the state, in the atlas
+    move: Move
+    before: Any
+    expected: Any  # the model's next state, None where it refuses
+    found: Any  # the mutant's
+
+
+class Grounds:
+    """States of the true model, with what each action makes of them, to try mutants in."""
+
+    def __init__(self, spec: Spec[Any], bounds: Bounds | None = None, states: int = STATES) -> None:
+        self.spec = spec
+        self.atlas: Atlas = spread(scout(spec, (bounds or limits.bounds_of(spec)).wider), states)
+        self._expected: dict[str, list[tuple[Move, list[Any]]]] = {}
+        self._state_facts = [f for f in (*spec.facts, *spec.lemmas) if f.kind is not Kind.STEP]
+        self._step_facts = [f for f in spec.facts if f.kind is Kind.STEP]
+
+    def expected(self, name: str) -> list[tuple[Move, list[Any]]]:
+        """For each choice of picks of an action: what the model makes of every state, None where it refuses."""
+        found = self._expected.get(name)
+        if found is None:
+            action = self.spec.action(name)
+            found = self._expected[name] = [
+                (Move(name, picks), [_after(action, state, picks) for state in self.atlas.states])
+                for picks in limits.choices(action, self.atlas.bounds)
+            ]
+        return found
+
+    def differences(self, changed: Mapping[str, Action[Any]]) -> Iterator[Distinction]:
+        """Every difference that changed actions make, those of early states first."""
+        columns = [(changed[name], move, after) for name in changed for move, after in self.expected(name)]
+        for number, before in enumerate(self.atlas.states):
+            for action, move, expected in columns:
+                found = _after(action, before, move.picks)
+                if found != expected[number]:
+                    yield _distinction(number, move, before, expected[number], found)
+
+    def broken(self, difference: Distinction) -> list[str]:
+        """The facts, lemmas and sorts that a mutant breaks by a step, in a state where all of them hold."""
+        after = difference.found
+        if after is None:
+            return []
+        action = self.spec.action(difference.move.action)
+        step = Step(action.name, action.by, difference.move.picks)
+        names = [f.name for f in self._state_facts if not f.holds(after)]
+        names += [f.name for f in self._step_facts if not f.holds(difference.before, step, after)]
+        if any(term is not TRUE for term in of_sort(self.spec.state, after)):
+            names.append("every_value_is_of_its_sort")
+        return names
+
+    def run(self, difference: Distinction) -> tuple[Move, ...]:
+        """The run that shows a difference, the step in question last."""
+        return (*self.atlas.run_to(difference.number), difference.move)
+
+
+def _after(action: Action[Any], state: Any, picks: Mapping[str, Any]) -> Any:
+    try:
+        return action.run(state, **picks)
+    except Disabled:
+        return None
+
+
+def _distinction(number: int, move: Move, before: Any, expected: Any, found: Any) -> Distinction:
+    if expected is None:
+        kind = Difference.ALLOWS_MORE
+    elif found is None:
+        kind = Difference.ALLOWS_LESS
+    else:
+        kind = Difference.DOES_OTHER
+    return Distinction(kind, number, move, before, expected, found)

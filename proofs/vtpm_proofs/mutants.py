@@ -1,0 +1,203 @@
+"""Mutation of the specification: is every line of the model held in place by a proof or by a trace?
+
+A mutant is a specification with one small mistake in one function (`mutations`). It is killed by the first of these that
+notices it: one-step induction, the liveness premises, a path that can no longer be reached, a run after which it differs
+from the model (`distinguish`). What nothing notices must be equivalent: listed in `data/equivalent.json` with a reason,
+and shown so by proof.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+from vtpm_model.core import Action, Spec
+from vtpm_proofs import liveness, terms
+from vtpm_proofs.distinguish import Difference, Distinction, Grounds
+from vtpm_proofs.explore import Move
+from vtpm_proofs.induction import Bench, Task, safety
+from vtpm_proofs.limits import Limits
+from vtpm_proofs.mutations import Mutation, mutations
+from vtpm_proofs.obligation import FAILS, UNKNOWN
+from vtpm_proofs.overlay import function_of, reached, replaced
+from vtpm_proofs.solvers import UNSAT, start
+from vtpm_proofs.symbolic import flat_terms, same
+from vtpm_proofs.system import System, Way
+
+EXPLAINED = Path(__file__).with_name("data") / "equivalent.json"
+
+MOST_EXPLAINED = 0.05
+"""The share of mutants that may be explained rather than killed."""
+
+INDUCTION, LIVENESS, REACHABILITY, TRACE = "induction", "liveness", "reachability", "trace"
+EQUIVALENT, SURVIVES = "equivalent", "survives"
+
+TRIED = 400
+"""In how many differing steps of a mutant a broken fact is looked for before the solver is asked."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant. `by` says which fact, claim or path noticed it; `run` tells it from the model, the step
+    that they differ about last."""
+
+    system: str
+    name: str
+    line: int
+    pinned: str
+    fate: str
+    by: str = ""
+    kind: str = ""
+    run: tuple[Move, ...] = ()
+    breaks: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """`system/module.function: mistake`."""
+        return f"{self.system}/{self.name}"
+
+
+def mutations_of(spec: Spec[Any]) -> list[Mutation]:
+    """Every mistake in every function that an action of the specification uses, actions included."""
+    runs = [function for action in spec.actions if (function := function_of(action)) is not None]
+    return [mutation for function in reached(runs) for mutation in mutations(function)]
+
+
+class Mutated:
+    """A system and everything needed to judge its mutants, each part made on first use."""
+
+    def __init__(self, spec: Spec[Any], grounds: Grounds | None = None) -> None:
+        self.spec = spec
+        self.system = System(spec)
+        self.grounds = grounds or Grounds(spec)
+        self._bench = Bench(self.system, ("z3",), Limits())
+
+    def judge(self, mutation: Mutation) -> Verdict:
+        """The fate of one mutant."""
+        began = time.perf_counter()
+        changed = replaced(self.spec, mutation.function, mutation.build())
+        verdict = self.fate(changed)
+        return dataclasses.replace(
+            verdict,
+            name=mutation.name,
+            line=mutation.line,
+            pinned=mutation.pinned,
+            seconds=time.perf_counter() - began,
+        )
+
+    def fate(self, changed: Mapping[str, Action[Any]]) -> Verdict:
+        """What notices that these actions are other than they should be."""
+        first, broken = self.tried(changed)
+        kind = first.kind.value if first else ""
+        run = self.grounds.run(first) if first else ()
+
+        def verdict(fate: str, by: str = "", breaks: Iterable[str] = ()) -> Verdict:
+            return Verdict(self.spec.name, "", 0, "", fate, by, kind, run, tuple(breaks))
+
+        if broken:
+            return verdict(INDUCTION, broken[0], broken)
+        mutant = self.mutant(changed)
+        failed = next(self.failing(mutant, changed), None)
+        if failed is not None:
+            return verdict(LIVENESS if failed.obligation.method == "liveness" else INDUCTION, failed.obligation.fact)
+        if first is not None:
+            return verdict(TRACE, kind)
+        return verdict(SURVIVES)
+
+    def tried(self, changed: Mapping[str, Action[Any]]) -> tuple[Distinction | None, list[str]]:
+        """The first step that differs, and the claims that the first breaking step breaks."""
+        first: Distinction | None = None
+        for count, difference in enumerate(self.grounds.differences(changed)):
+            first = first or difference
+            broken = self.grounds.broken(difference)
+            if broken:
+                return first, broken
+            if count >= TRIED:
+                break
+        return first, []
+
+    # ------------------------------------------------------------------------------------------------- by proof
+
+    def mutant(self, changed: Mapping[str, Action[Any]]) -> System:
+        """The mutant with unknowns: everything of the true system but the changed actions."""
+        actions = tuple(changed.get(action.name, action) for action in self.spec.actions)
+        mutant = copy.copy(self.system)
+        mutant.spec = dataclasses.replace(self.spec, actions=actions)
+        mutant._ways = {name: ways for name, ways in self.system._ways.items() if name not in changed}
+        return mutant
+
+    def new_ways(self, mutant: System, changed: Mapping[str, Action[Any]]) -> list[Way]:
+        """The paths of the changed actions that the model does not have."""
+        return [
+            way
+            for name, action in changed.items()
+            for known in [{_signature(way) for way in self.system.ways(self.spec.action(name))}]
+            for way in mutant.ways(action)
+            if _signature(way) not in known
+        ]
+
+    def failing(self, mutant: System, changed: Mapping[str, Action[Any]]) -> Iterator[Task]:
+        """The obligations that the mutant does not meet, those of safety first; only what the change can affect."""
+        self.system.hypotheses  # noqa: B018  (made once, for all mutants)
+        mutant.__dict__.update(self.system.__dict__ | {"spec": mutant.spec, "_ways": mutant._ways})
+        self._bench.system = mutant
+        ways = self.new_ways(mutant, changed)
+        for way in ways:
+            yield from self.failed(safety(mutant, way))
+        for way in ways:
+            yield from self.failed(Task(*found) for found in liveness.of_way(mutant, way))
+        touched = {group for group, names in self.spec.fair.items() if not changed.keys().isdisjoint(names)}
+        yield from self.failed(
+            Task(*found) for found in liveness.of_state(mutant) if found[0].action in touched
+        )
+
+    def failed(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        for task in tasks:
+            if self._bench.discharge(task).verdict == FAILS:
+                yield task
+
+    def facts_broken(self, changed: Mapping[str, Action[Any]]) -> list[str]:
+        """Every fact (not lemma, not sort) that some step of the changed actions breaks, by induction."""
+        facts = {fact.name for fact in self.spec.facts} | {claim.name for claim in self.spec.liveness}
+        found = (task.obligation.fact for task in self.failing(self.mutant(changed), changed))
+        return list(dict.fromkeys(name for name in found if name in facts))
+
+    def equivalent(self, changed: Mapping[str, Action[Any]]) -> str | None:
+        """None if the changed actions do what the model's do in every state where all facts and lemmas hold.
+
+        Shown for the product of model and mutant: neither may do a step that the other refuses, nor may they end in
+        different states. Otherwise the action where this could not be shown.
+        """
+        mutant = self.mutant(changed)
+        solver = start("z3")
+        solver.add(self.system.hypotheses)
+        for name, action in changed.items():
+            true, other = self.system.ways(self.spec.action(name)), mutant.ways(action)
+            for one, many in ((true, other), (other, true)):
+                rest = terms.negation(terms.disjunction(terms.conjunction(way.conditions) for way in many))
+                for way in one:
+                    if solver.check((*way.conditions, rest)) != UNSAT:
+                        return name
+            for way in true:
+                for twin in other:
+                    differs = terms.negation(same(way.path.outcome, twin.path.outcome))
+                    if solver.check((*way.conditions, *twin.conditions, differs)) != UNSAT:
+                        return name
+        return None
+
+
+def _signature(way: Way) -> tuple[Any, ...]:
+    """What a way takes and what it does; terms are shared, so equal ways have equal signatures."""
+    return (frozenset(way.conditions), tuple(flat_terms(way.path.outcome)))
