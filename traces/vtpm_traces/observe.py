@@ -151,9 +151,11 @@ class Recording:
     """All that was recorded of one device, and what could happen unseen.
 
     `candidates` maps "action.pick" to values. Picks that are bool, an enumeration or span at most 256 values are tried
-    in full without it. `start` replaces the specification's initial state. States for which `alike` gives the same are
-    taken to go on alike, these observations included: with identities numbered anew (`steps.ranked`), hidden steps that
-    only count (another connection, another request) come to an end, and a refusal can be certain.
+    in full without it. `start` replaces the specification's initial state.
+
+    States for which `alike` gives the same are taken to go on alike, these observations included. With only the order
+    of identities counting (`steps.ranked`), hidden steps that merely count (another connection, another request) come
+    to an end, and a refusal can be certain.
     """
 
     title: str

@@ -14,18 +14,22 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from vtpm_model.core import Fact, Kind, Spec, Step
-from vtpm_traces.observe import Happened, Holds, Level, Observation, Quiescent, Recording, Sayings, Stream
+from vtpm_model.core import Action, Actor, Fact, Kind, Spec, Step
+from vtpm_traces.observe import Happened, Holds, Level, Observation, Quiescent, Recording, Stream
+from vtpm_traces.sayings import Memory
 from vtpm_traces.steps import Steps
 from vtpm_traces.verdict import Outcome, Stuck, Taken, Verdict
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far a search goes before it says *undecided*: nodes in all, hidden steps between two observations."""
+    """How far a search goes before it says *undecided*: nodes in all, effort of hidden steps between two observations.
+
+    An owed action costs 1, another 2, one of Xen itself 3.
+    """
 
     nodes: int = 400_000
-    hidden: tuple[int, ...] = (6, 12, 24, 48, 96)
+    hidden: tuple[int, ...] = (8, 16, 32, 64, 128)
 
 
 class _Node(NamedTuple):
@@ -44,31 +48,6 @@ class _Edge:
     shown: tuple[tuple[int, int], ...]
 
 
-class _Memory:
-    """All that was said of subjects, as numbers: 0 is nothing, and saying the same again gives the same number."""
-
-    def __init__(self) -> None:
-        self._all: list[dict[Hashable, Hashable]] = [{}]
-        self._next: dict[tuple[int, frozenset[tuple[Hashable, Hashable]]], int] = {}
-
-    def after(self, said: int, sayings: Sayings) -> int | None:
-        """What has been said after this is said too; None: it contradicts."""
-        known = self._all[said]
-        new = {}
-        for subject, content in sayings.items():
-            if subject not in known:
-                new[subject] = content
-            elif known[subject] != content:
-                return None
-        if not new:
-            return said
-        key = (said, frozenset(new.items()))
-        if key not in self._next:
-            self._next[key] = len(self._all)
-            self._all.append({**known, **new})
-        return self._next[key]
-
-
 @dataclass
 class _Search:
     spec: Spec[Any]
@@ -84,8 +63,9 @@ class _Search:
         self.number = {stream.name: number for number, stream in enumerate(self.streams)}
         self.lengths = tuple(len(stream.observations) for stream in self.streams)
         self.upcoming = [_upcoming_levels(stream) for stream in self.streams]
-        self.memory = _Memory()
+        self.memory = Memory()
         self.hidden = tuple(a.name for a in self.spec.actions if a.name in self.recording.hidden)
+        self.effort = {a.name: _effort(a) for a in self.spec.actions}
         self.furthest: list[_Node] = []
         self.most = -1
 
@@ -101,24 +81,24 @@ class _Search:
             if whole:
                 break
         else:
-            return self._verdict(Outcome.UNDECIDED, reason=f"{patience} hidden steps in a row were tried")
+            return self._verdict(Outcome.UNDECIDED, reason=f"hidden steps of effort {patience} in a row were tried")
         if self.steps.untried:
             untried = ", ".join(sorted(self.steps.untried))
             return self._verdict(Outcome.UNDECIDED, reason=f"not all values were tried of {untried}")
         return self._verdict(Outcome.REFUSED)
 
     def _within(self, patience: int) -> tuple[tuple[Taken, ...] | None, bool]:
-        """A run with at most `patience` hidden steps in a row, and whether all without that bound were tried too."""
+        """A run that needs no more effort between two observations, and whether that bound cut nothing off."""
         start = self.recording.start or self.spec.init
         first = self._settled(tuple(0 for _ in self.streams), frozenset(), 0, start())[0]
         edges: dict[_Node, _Edge | None] = {first: None}
         gaps = {self._key(first): 0}
         order = itertools.count()
-        heap = [(-sum(first.places), 0, next(order), first)]
+        heap = [(-sum(first.places), 0, next(order), first, self._key(first))]
         whole = True
         while heap:
-            _, gap, _, node = heapq.heappop(heap)
-            if gap > gaps[self._key(node)]:
+            _, gap, _, node, key = heapq.heappop(heap)
+            if gap > gaps[key]:
                 continue
             self.met += 1
             if node.places == self.lengths:
@@ -127,7 +107,7 @@ class _Search:
                 return None, False
             self._note(node)
             for after, edge in self._moves(node):
-                quiet = gap + 1 if not edge.shown and sum(after.places) == sum(node.places) else 0
+                quiet = 0 if edge.shown else gap + self.effort[edge.step.name] if edge.step else 0
                 key = self._key(after)
                 if quiet > patience:
                     whole = whole and key in gaps
@@ -136,12 +116,12 @@ class _Search:
                     gaps[key] = quiet
                     if after not in edges:
                         edges[after] = edge
-                    heapq.heappush(heap, (-sum(after.places), quiet, next(order), after))
+                    heapq.heappush(heap, (-sum(after.places), quiet, next(order), after, key))
         return None, whole
 
-    def _key(self, node: _Node) -> _Node:
+    def _key(self, node: _Node) -> Hashable:
         alike = self.recording.alike
-        return node if alike is None else node._replace(state=alike(node.state))
+        return node if alike is None else (node.places, node.held, node.said, alike(node.state))
 
     # -------------------------------------------------------------------------------------------------- the moves
 
@@ -381,6 +361,11 @@ def _upcoming_levels(stream: Stream) -> list[tuple[int, ...]]:
             following[observation.subject] = index
         found.append(tuple(sorted(following.values())))
     return found[::-1]
+
+
+def _effort(action: Action[Any]) -> int:
+    """How long a hidden action is put off: what must be done comes before what may be, and before surprises."""
+    return 1 if action.owed else 3 if action.by is Actor.XEN else 2
 
 
 def _allows(observation: Happened, before: Any, step: Step, after: Any) -> bool:

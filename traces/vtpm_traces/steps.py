@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
-from vtpm_model.core import Action, Actor, Disabled, Spec, replace
+from vtpm_model.core import Action, Actor, Disabled, Spec
 from vtpm_traces.observe import Candidates
-from vtpm_traces.values import Sort, sort_of, told
+from vtpm_traces.values import Sort, leaves, sort_of, told
 
 
 @dataclass
@@ -128,26 +128,25 @@ def closure(
     return found, True
 
 
-def ranked(*groups: tuple[str, ...]) -> Callable[[Any], Any]:
-    """A function that numbers identities anew, in their order: states that differ only in the numbers become equal.
+def ranked(state: type, *groups: tuple[str, ...]) -> Callable[[Any], Hashable]:
+    """A function that tells states apart but for the numbers of identities: only the order of these counts.
 
-    Each group names all leaves of a state that hold identities of one kind, 0 standing for none. States with equal
-    results go on alike if the actions do nothing with identities but compare them and take the next number.
+    Each group names all leaves that hold identities of one kind, 0 standing for none. States with equal results go on
+    alike if the actions do nothing with identities but compare them and take the next number.
     """
-    getters = {path: attrgetter(path) for group in groups for path in group}
+    identities = {path for group in groups for path in group}
+    unknown = sorted(identities - leaves(state).keys())
+    if unknown:
+        raise ValueError(f"{state.__name__} has no field {', '.join(unknown)}")
+    rest = attrgetter(*(path for path in leaves(state) if path not in identities))
+    getters = [attrgetter(*group) for group in groups]
 
-    def renumber(state: Any) -> Any:
-        for group in groups:
-            values = [getters[path](state) for path in group]
-            rank = {value: number for number, value in enumerate(sorted({0, *values}))}
-            if any(rank[value] != value for value in values):
-                for path, value in zip(group, values, strict=True):
-                    state = _with(state, path.split("."), rank[value])
-        return state
+    def key(of: Any) -> Hashable:
+        ranks = []
+        for get in getters:
+            values = get(of)
+            order = {value: number for number, value in enumerate(sorted({0, *values}))}
+            ranks.append(tuple([order[value] for value in values]))
+        return rest(of), tuple(ranks)
 
-    return renumber
-
-
-def _with(state: Any, path: list[str], value: Any) -> Any:
-    name, *rest = path
-    return replace(state, **{name: _with(getattr(state, name), rest, value) if rest else value})
+    return key

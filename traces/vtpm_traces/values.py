@@ -60,7 +60,7 @@ class Leaf:
 
 
 @functools.cache
-def leaves(state: type) -> Mapping[str, Leaf]:
+def leaves(state: Any) -> Mapping[str, Leaf]:
     """All leaves of a record class by dotted name, in order."""
     found: dict[str, Leaf] = {}
     for name, annotation in fields(state).items():
