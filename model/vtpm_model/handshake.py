@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TypeVar
 
-from vtpm_model import ring
+from vtpm_model import ring, sources
 from vtpm_model.core import (
     U8,
     U32,
@@ -112,7 +112,15 @@ def write_be_state(s: D, state: XenbusState) -> D:
 # ------------------------------------------------------------------------------------------------------ toolstack
 
 
-@action(by=TOOLSTACK)
+@action(
+    by=TOOLSTACK,
+    cites=(
+        sources.LIBXL_ADDS_IN_ONE_TRANSACTION,
+        sources.LIBXL_FRONTEND_NODES,
+        sources.LIBXL_BACKEND_NODES,
+        sources.LIBXL_VTPM_NODES,
+    ),
+)
 def toolstack_creates(s: D, complete: bool) -> D:
     """The toolstack makes both ends' nodes, in one transaction."""
     require(s.fe_state == UNKNOWN)
@@ -123,7 +131,7 @@ def toolstack_creates(s: D, complete: bool) -> D:
     )  # fmt: skip
 
 
-@action(by=TOOLSTACK)
+@action(by=TOOLSTACK, cites=sources.LIBXL_ASKS_TO_CLOSE)
 def toolstack_detaches(s: D) -> D:
     """The toolstack asks the backend to close: it is no longer online, and its state is set to Closing."""
     require(s.online)
@@ -131,7 +139,7 @@ def toolstack_detaches(s: D) -> D:
     return write_be_state(replace(s, online=False), CLOSING)
 
 
-@action(by=TOOLSTACK)
+@action(by=TOOLSTACK, cites=(sources.LIBXL_FORCED_REMOVAL_DELETES_THE_FRONTEND, sources.LIBXL_FORCES_AFTER_TIMEOUT))
 def toolstack_forces(s: D) -> D:
     """The toolstack removes the frontend's nodes, and asks the backend once more."""
     require(negate(s.online))
@@ -142,7 +150,7 @@ def toolstack_forces(s: D) -> D:
     return write_be_state(s, CLOSING)
 
 
-@action(by=TOOLSTACK)
+@action(by=TOOLSTACK, cites=sources.LIBXL_WAITS_FOR_CLOSED)
 def toolstack_removes(s: D) -> D:
     """The toolstack removes all nodes: the backend has closed, or had its time after a forced removal."""
     require(negate(s.online))
@@ -157,7 +165,11 @@ def toolstack_removes(s: D) -> D:
 # -------------------------------------------------------------------------------------------------------- backend
 
 
-@action(by=BACKEND, owed=True)
+@action(
+    by=BACKEND,
+    owed=True,
+    cites=(sources.LINUX_TPMIF_OPEN, sources.TPMBACK_NEW_DEVICE, sources.LIBXL_WAITS_FOR_INIT_WAIT),
+)
 def backend_tracks(s: D) -> D:
     """The backend finds the device's node, opens the device and goes to InitWait; a closing one it only opens."""
     require(s.up)
@@ -171,7 +183,7 @@ def backend_tracks(s: D) -> D:
     return s
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.TPMBACK_NEW_DEVICE)
 def backend_answers_incomplete_node(s: D) -> D:
     """The backend goes to InitWait before it finds that the node lacks its frontend or uuid."""
     require(s.up)
@@ -181,7 +193,7 @@ def backend_answers_incomplete_node(s: D) -> D:
     return write_be_state(s, INIT_WAIT)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_FEATURE_AFTER_STATE)
 def backend_publishes_version(s: D) -> D:
     """The backend writes its feature-protocol-v2, before or after its InitWait."""
     require(s.tracked)
@@ -191,7 +203,11 @@ def backend_publishes_version(s: D) -> D:
     return replace(s, be_v2=True)
 
 
-@action(by=BACKEND, owed=True)
+@action(
+    by=BACKEND,
+    owed=True,
+    cites=(sources.WATCH_FIRES_ON_CHANGE, sources.WATCH_FIRES_AT_ONCE_AND_SPURIOUSLY, sources.TPMBACK_FRONTEND_CHANGED),
+)
 def backend_looks(s: D) -> D:
     """Told by a watch, the backend reads both ends' states and the frontend's keys as they are now."""
     require(s.tracked)
@@ -200,7 +216,7 @@ def backend_looks(s: D) -> D:
     return replace(s, backend_told=False, seen=s.fe_state, seen_keys=s.keys, seen_v2=s.fe_v2, leaving=s.leaving | over)
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.TPMBACK_SHUTDOWN)
 def backend_retires(s: D) -> D:
     """The backend decides to close the device of its own accord."""
     require(s.tracked)
@@ -219,7 +235,11 @@ def unwanted(s: Device) -> bool:
     return (s.mapped != 0) & (s.leaving | (s.seen == CLOSED) | changed)
 
 
-@action(by=BACKEND, owed=True)
+@action(
+    by=BACKEND,
+    owed=True,
+    cites=(sources.TPMBACK_MAPS_AND_BINDS, sources.BIND_SETS_PENDING, sources.GRANT_MAP_TAKES_THE_GRANTER),
+)
 def backend_maps(s: D) -> D:
     """The backend maps the page and binds the port that the keys name; both are the frontend's own."""
     require(wanted(s))
@@ -230,7 +250,7 @@ def backend_maps(s: D) -> D:
     return ring.with_mapping(s)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_REFUSES_TO_CONNECT, sources.TPMBACK_CHECKS_THE_FEATURE))
 def backend_refuses_connection(s: D, failed: bool) -> D:
     """The keys are missing or name nothing, the version is not 2, or Xen refused (`failed`): Closed."""
     require(wanted(s))
@@ -239,7 +259,7 @@ def backend_refuses_connection(s: D, failed: bool) -> D:
     return write_be_state(s, CLOSED)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_SETS_CONNECTED, sources.LINUX_TPMIF_OPEN))
 def backend_goes_to_connected(s: D) -> D:
     """The backend has mapped and bound, and says so."""
     require(s.tracked)
@@ -253,7 +273,7 @@ def backend_goes_to_connected(s: D) -> D:
     return write_be_state(s, CONNECTED)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_FOLLOWS_CLOSING, sources.LINUX_TPMIF_CLOSE))
 def backend_follows_closing(s: D) -> D:
     """The frontend is Closing: so is the backend. The connection stays until the frontend has closed."""
     require(s.tracked)
@@ -262,7 +282,7 @@ def backend_follows_closing(s: D) -> D:
     return write_be_state(s, CLOSING)
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.TPMBACK_FREE_DEVICE)
 def backend_starts_closing(s: D) -> D:
     """A backend that is leaving says Closing before it is Closed."""
     require(s.tracked)
@@ -271,14 +291,14 @@ def backend_starts_closing(s: D) -> D:
     return write_be_state(s, CLOSING)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_DISCONNECT, sources.LINUX_TPMIF_CLOSE))
 def backend_disconnects(s: D) -> D:
     """The backend unmaps the page and unbinds the port of a connection that is over."""
     require(unwanted(s))
     return ring.without_mapping(s)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_FOLLOWS_CLOSED, sources.LINUX_TPMIF_CLOSE))
 def backend_awaits_reopening(s: D, closed: bool) -> D:
     """The frontend has closed: the backend, which holds nothing, goes to InitWait, or to Closed."""
     require(s.tracked)
@@ -290,7 +310,7 @@ def backend_awaits_reopening(s: D, closed: bool) -> D:
     return write_be_state(s, CLOSED if closed else INIT_WAIT)
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.LINUX_TPMIF_CLOSE)
 def backend_reopens(s: D) -> D:
     """A backend that holds nothing goes to InitWait: after it was Closed, or when its node was made anew."""
     require(s.tracked)
@@ -301,7 +321,7 @@ def backend_reopens(s: D) -> D:
     return write_be_state(s, INIT_WAIT)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.LIBXL_WAITS_FOR_CLOSED, sources.TPMBACK_FREE_DEVICE))
 def backend_closes(s: D) -> D:
     """A backend that is leaving, and holds nothing, goes to Closed; neither a node that is gone nor a new one."""
     require(s.up)
@@ -312,7 +332,7 @@ def backend_closes(s: D) -> D:
     return write_be_state(s, CLOSED)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_FREE_DEVICE)
 def backend_releases_device(s: D) -> D:
     """The backend closes the device towards its application, after the last command of it."""
     require(s.tracked)
@@ -323,7 +343,7 @@ def backend_releases_device(s: D) -> D:
     return replace(s, tracked=False)
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=(sources.TPMBACK_FREE_DEVICE, sources.LIBXL_PERMISSIONS))
 def backend_removes_node(s: D) -> D:
     """A backend that has closed a device may remove the device's node."""
     require(s.up)
@@ -333,7 +353,7 @@ def backend_removes_node(s: D) -> D:
     return replace(s, be_state=UNKNOWN, be_v2=False, backend_told=True)
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.CLOSE_LEAVES_THE_PEER_UNBOUND)
 def backend_crashes(s: D) -> D:
     """The backend dies: Xen unmaps its pages and closes its ports; its nodes stay."""
     s = ring.backend_crashes(s)
@@ -343,7 +363,9 @@ def backend_crashes(s: D) -> D:
 # ------------------------------------------------------------------------------------------------------- frontend
 
 
-@action(by=FRONTEND)
+@action(
+    by=FRONTEND, cites=(sources.LINUX_SETUP_RING, sources.TPMFRONT_ZEROES_THE_PAGE, sources.TPMFRONT_WAITS_FOR_CLOSED)
+)
 def frontend_allocates(s: D) -> D:
     """The frontend takes a zeroed page and a port; to connect again, it first waits until the backend let go."""
     require(negate(s.granted))
@@ -351,7 +373,7 @@ def frontend_allocates(s: D) -> D:
     return replace(ring.with_new_page(s), peer_v2=False)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_PUBLISHES_KEYS, sources.TPMFRONT_PUBLISHES_KEYS))
 def frontend_publishes(s: D) -> D:
     """The frontend writes ring-ref, event-channel and feature-protocol-v2."""
     require(s.fresh)
@@ -360,7 +382,7 @@ def frontend_publishes(s: D) -> D:
     return replace(s, keys=s.epoch, fe_v2=True)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_GOES_TO_INITIALISED, sources.TPMFRONT_GOES_TO_CONNECTED))
 def frontend_goes_to_initialised(s: D, directly: bool) -> D:
     """The keys stand: the frontend goes to Initialised, or directly to Connected. It may send requests from now on."""
     require(s.fresh)
@@ -369,7 +391,7 @@ def frontend_goes_to_initialised(s: D, directly: bool) -> D:
     return write_fe_state(replace(s, fresh=False, open=True), CONNECTED if directly else INITIALISED)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_CHECKS_THE_FEATURE, sources.TPMFRONT_CHECKS_THE_FEATURE))
 def frontend_reads_version(s: D) -> D:
     """The frontend finds the backend's feature-protocol-v2."""
     require(s.open)
@@ -377,7 +399,7 @@ def frontend_reads_version(s: D) -> D:
     return replace(s, peer_v2=True)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_BACKEND_CHANGED, sources.LINUX_TPMIF_OPEN))
 def frontend_goes_to_connected(s: D) -> D:
     """The backend is Connected, and speaks version 2: so is the frontend."""
     require(s.open)
@@ -387,7 +409,7 @@ def frontend_goes_to_connected(s: D) -> D:
     return write_fe_state(s, CONNECTED)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.LINUX_SENDS_BEFORE_CONNECTED))
 def frontend_submits(s: D, length: U32, extra: U8) -> D:
     """The frontend, which knows that the backend speaks version 2, writes a request and, after it, SUBMIT."""
     require(s.peer_v2)
@@ -395,7 +417,7 @@ def frontend_submits(s: D, length: U32, extra: U8) -> D:
     return after
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_TPMIF_CLOSE, sources.TPMFRONT_SHUTDOWN))
 def frontend_starts_closing(s: D) -> D:
     """The frontend stops using the connection and goes to Closing."""
     require(s.open)
@@ -411,7 +433,7 @@ def stop_using(s: D) -> D:
     )
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=sources.TPMFRONT_SHUTDOWN)
 def frontend_retracts_keys(s: D) -> D:
     """The frontend, which uses them no more, removes its keys."""
     require(negate(s.open))
@@ -419,7 +441,10 @@ def frontend_retracts_keys(s: D) -> D:
     return replace(s, keys=0)
 
 
-@action(by=FRONTEND)
+@action(
+    by=FRONTEND,
+    cites=(sources.LINUX_TPMIF_CLOSE, sources.XENBUS_DEV_REMOVE, sources.XENBUS_RESETS_CONNECTED_AND_CLOSED),
+)
 def frontend_closes(s: D) -> D:
     """The frontend goes to Closed: after Closing, at once, or because it finds the state of a driver that is gone."""
     require(among(s.fe_state, INITIALISED, CONNECTED, CLOSING))
@@ -427,7 +452,7 @@ def frontend_closes(s: D) -> D:
     return write_fe_state(stop_using(s), CLOSED)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.TPMFRONT_SHUTDOWN, sources.XENBUS_RESET_FRONTEND))
 def frontend_goes_back_to_initialising(s: D) -> D:
     """The backend has let go, or is gone: the frontend leaves the device as it found it."""
     require(s.fe_state == CLOSED)
@@ -435,7 +460,7 @@ def frontend_goes_back_to_initialising(s: D) -> D:
     return write_fe_state(s, INITIALISING)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=(sources.LINUX_FOLLOWS_CLOSING, sources.XENBUS_DEVICE_VANISHES))
 def frontend_loses_device(s: D) -> D:
     """The backend or the nodes have gone: the frontend stops using the connection."""
     require(s.open)
@@ -443,7 +468,7 @@ def frontend_loses_device(s: D) -> D:
     return stop_using(s)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.GRANT_IS_WITHDRAWN_ONLY_UNUSED, sources.LINUX_RING_FREE))
 def frontend_releases_page(s: D) -> D:
     """The frontend ends the grant and closes the port; a page that is still mapped is kept aside."""
     require(s.granted)
@@ -452,7 +477,7 @@ def frontend_releases_page(s: D) -> D:
     return ring.without_page(s)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_RESUME, sources.CLOSE_LEAVES_THE_PEER_UNBOUND))
 def frontend_vanishes(s: D) -> D:
     """The guest crashes, is reset, or resumes on another host: page and port are gone, the nodes stay."""
     require(s.granted)
@@ -462,7 +487,7 @@ def frontend_vanishes(s: D) -> D:
 # ---------------------------------------------------------------------------------------------------------- facts
 
 
-@every_step(covers="E18", about=BACKEND)
+@every_step(covers="E18", about=BACKEND, cites=(sources.GRANT_MAP_TAKES_THE_GRANTER, sources.GRANT_NAMES_ONE_DOMAIN))
 def only_the_frontends_own_page_is_mapped(before: Device, step: Step, after: Device) -> bool:
     """The backend maps what the frontend published, and it is the frontend that granted it."""
     new = (before.mapped != after.mapped) & (after.mapped != 0)
@@ -470,7 +495,7 @@ def only_the_frontends_own_page_is_mapped(before: Device, step: Step, after: Dev
     return implies(new, own)
 
 
-@always(covers="E19")
+@always(covers="E19", cites=(sources.LINUX_TPMIF_OPEN, sources.TPMBACK_STAYS_CONNECTED))
 def connected_ends_share_one_page(s: Device) -> bool:
     """Once both are Connected and the backend has read the last news, it holds what the frontend published."""
     both = s.open & (s.fe_state == CONNECTED) & (s.be_state == CONNECTED)
@@ -478,7 +503,7 @@ def connected_ends_share_one_page(s: Device) -> bool:
     return implies(both & settled, (s.mapped == s.keys) & (s.mapped == s.epoch) & s.granted)
 
 
-@every_step(covers="E19", about=BACKEND)
+@every_step(covers="E19", about=BACKEND, cites=sources.TPMBACK_SETS_CONNECTED)
 def the_backend_is_connected_to_what_it_read(before: Device, step: Step, after: Device) -> bool:
     """The backend goes to Connected only when it holds the keys that it read."""
     if step.by != BACKEND:
@@ -487,7 +512,7 @@ def the_backend_is_connected_to_what_it_read(before: Device, step: Step, after: 
     return implies(connects, (before.mapped != 0) & (before.mapped == before.seen_keys))
 
 
-@every_step(covers="E20", about=BACKEND)
+@every_step(covers="E20", about=BACKEND, cites=(sources.TPMBACK_CHECKS_THE_FEATURE, sources.LINUX_TPMIF_OPEN))
 def only_version_2_is_mapped(before: Device, step: Step, after: Device) -> bool:
     """The backend connects only to a frontend that says version 2, and is Connected only after it said so itself."""
     maps = (before.mapped != after.mapped) & (after.mapped != 0)
@@ -495,13 +520,15 @@ def only_version_2_is_mapped(before: Device, step: Step, after: Device) -> bool:
     return implies(maps, before.seen_v2) & implies(connects, before.be_v2)
 
 
-@every_step(covers="E20", about=FRONTEND)
+@every_step(covers="E20", about=FRONTEND, cites=(sources.LINUX_TPMIF_OPEN, sources.TPMFRONT_CHECKS_THE_FEATURE))
 def a_request_is_sent_to_version_2_only(before: Device, step: Step, after: Device) -> bool:
     """The frontend sends a request only after it has read that the backend speaks version 2."""
     return implies(before.request != after.request, before.peer_v2)
 
 
-@every_step(about=BACKEND, covers="E24")
+@every_step(
+    about=BACKEND, covers="E24", cites=(sources.TPMBACK_CHANGE_STATE_IS_NOT_ATOMIC, sources.XENBUS_SWITCH_STATE)
+)
 def a_removed_node_is_not_written(before: Device, step: Step, after: Device) -> bool:
     """The backend writes nothing below a node that is gone."""
     if step.by != BACKEND:
@@ -509,7 +536,7 @@ def a_removed_node_is_not_written(before: Device, step: Step, after: Device) -> 
     return implies(before.be_state == UNKNOWN, (after.be_state == UNKNOWN) & (after.be_v2 == before.be_v2))
 
 
-@every_step(about=BACKEND, covers="E24")
+@every_step(about=BACKEND, covers="E24", cites=(sources.LIBXL_ASKS_TO_CLOSE, sources.LIBXL_WAITS_FOR_CLOSED))
 def a_close_that_is_asked_for_is_not_undone(before: Device, step: Step, after: Device) -> bool:
     """Once the device is not online, the backend's state moves only to Closing and Closed."""
     if step.by != BACKEND:
@@ -518,20 +545,24 @@ def a_close_that_is_asked_for_is_not_undone(before: Device, step: Step, after: D
     return implies(moved, among(after.be_state, CLOSING, CLOSED, UNKNOWN))
 
 
-@every_step(covers="E19", about=FRONTEND)
+@every_step(covers="E19", about=FRONTEND, cites=(sources.LINUX_TPMIF_CLOSE, sources.TPMFRONT_WAITS_FOR_CLOSED))
 def a_new_connection_waits_for_the_end_of_the_old(before: Device, step: Step, after: Device) -> bool:
     """The frontend takes a new page only on nodes that are new, or after the backend's InitWait or Closed."""
     fresh_nodes = before.fe_state == INITIALISING
     return implies(before.epoch != after.epoch, fresh_nodes | among(before.be_state, INIT_WAIT, CLOSED))
 
 
-@always(covers="E26", about=BACKEND)
+@always(
+    covers="E26",
+    about=BACKEND,
+    cites=(sources.TPMBACK_FREE_RACES_WITH_WAITERS, sources.VTPMMGR_OPAQUE_POINTS_INTO_THE_CONNECTION),
+)
 def a_command_in_service_has_its_device(s: Device) -> bool:
     """The device is open towards the application from before its first command until after its last."""
     return implies(s.busy, s.tracked)
 
 
-@always(covers="E28", about=BACKEND)
+@always(covers="E28", about=BACKEND, cites=sources.WATCH_FIRES_ON_CHANGE)
 def the_backend_knows_the_frontends_state(s: Device) -> bool:
     """The backend has read the state that the frontend wrote last, or a watch event waits for it."""
     return implies(s.tracked, s.backend_told | (s.seen == s.fe_state))
@@ -576,13 +607,25 @@ def the_backends_state_is_one_of_six(s: Device) -> bool:
 # ------------------------------------------------------------------------------------------------------- liveness
 
 
-@eventually(helpful=lambda s: "the backend tracks", rank=lambda s: (0,), covers="E25", about=BACKEND)
+@eventually(
+    helpful=lambda s: "the backend tracks",
+    rank=lambda s: (0,),
+    covers="E25",
+    about=BACKEND,
+    cites=(sources.LIBXL_WAITS_FOR_INIT_WAIT, sources.LIBXL_TIMEOUTS),
+)
 def a_new_device_waits_for_its_backend(s: Device) -> bool:
     """A living backend that does not track the device yet goes to InitWait."""
     return s.up & negate(s.tracked) & s.complete & s.online & (s.be_state == INITIALISING)
 
 
-@eventually(helpful=lambda s: "the backend looks", rank=lambda s: (0,), covers="E28", about=BACKEND)
+@eventually(
+    helpful=lambda s: "the backend looks",
+    rank=lambda s: (0,),
+    covers="E28",
+    about=BACKEND,
+    cites=sources.WATCH_FIRES_ON_CHANGE,
+)
 def a_watch_event_waits(s: Device) -> bool:
     """The backend reads every change in the end."""
     return s.tracked & s.backend_told
@@ -614,7 +657,13 @@ def distance_to_closed_after_the_frontend(s: Device) -> tuple[int, ...]:
     )
 
 
-@eventually(helpful=closing_after_the_frontend, rank=distance_to_closed_after_the_frontend, covers="E24", about=BACKEND)
+@eventually(
+    helpful=closing_after_the_frontend,
+    rank=distance_to_closed_after_the_frontend,
+    covers="E24",
+    about=BACKEND,
+    cites=(sources.LINUX_TPMIF_CLOSE, sources.TPMFRONT_WAITS_FOR_CLOSED),
+)
 def a_closed_frontend_waits_for_its_backend(s: Device) -> bool:
     """After the frontend's Closed the backend goes to InitWait or Closed."""
     return s.tracked & (s.fe_state == CLOSED) & among(s.be_state, CONNECTED, CLOSING)
@@ -633,13 +682,25 @@ def distance_to_closed_for_the_toolstack(s: Device) -> tuple[int, ...]:
     return (known, 1 if s.mapped != 0 else 0)
 
 
-@eventually(helpful=closing_for_the_toolstack, rank=distance_to_closed_for_the_toolstack, covers="E24", about=BACKEND)
+@eventually(
+    helpful=closing_for_the_toolstack,
+    rank=distance_to_closed_for_the_toolstack,
+    covers="E24",
+    about=BACKEND,
+    cites=(sources.LIBXL_WAITS_FOR_CLOSED, sources.LIBXL_TIMEOUTS),
+)
 def a_toolstack_waits_for_the_backend(s: Device) -> bool:
     """Asked by the toolstack, the backend goes to Closed, whatever the frontend does."""
     return s.up & s.complete & negate(s.online) & negate(among(s.be_state, CLOSED, UNKNOWN))
 
 
-@eventually(helpful=lambda s: "the frontend loses the device", rank=lambda s: (0,), covers="E11", about=FRONTEND)
+@eventually(
+    helpful=lambda s: "the frontend loses the device",
+    rank=lambda s: (0,),
+    covers="E11",
+    about=FRONTEND,
+    cites=(sources.LINUX_BACKEND_CHANGED, sources.LIBXL_FORCES_AFTER_TIMEOUT),
+)
 def a_connection_has_lost_its_backend(s: Device) -> bool:
     """A frontend whose backend's node is gone stops using the connection."""
     return s.open & (s.be_state == UNKNOWN)

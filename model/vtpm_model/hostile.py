@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from vtpm_model import handshake, ring
+from vtpm_model import handshake, ring, sources
 from vtpm_model.core import U8, U32, Actor, Nat, action, replace, require
 from vtpm_model.handshake import UNKNOWN, Device, XenbusState, write_fe_state
 from vtpm_model.ring import SUBMIT, Page, RingState
@@ -29,7 +29,7 @@ def counted(s: D, state: RingState) -> D:
     return s
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=sources.GRANT_NAMES_ONE_DOMAIN)
 def frontend_takes_a_page(s: D, state: RingState, length: U32, extra: U8) -> D:
     """It grants another page, or the same one anew, with anything in it."""
     s = ring.with_new_page(ring.without_page(s))
@@ -37,14 +37,14 @@ def frontend_takes_a_page(s: D, state: RingState, length: U32, extra: U8) -> D:
     return counted(replace(s, page=stored(s, s.page, state, length, extra)), state)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=sources.TPMIF_SHARED_PAGE)
 def frontend_stores(s: D, state: RingState, length: U32, extra: U8) -> D:
     """It stores anything into its page."""
     require(s.granted)
     return counted(replace(s, page=stored(s, s.page, state, length, extra)), state)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=sources.TPMIF_SHARED_PAGE)
 def frontend_stores_into_its_old_page(s: D, state: RingState, length: U32, extra: U8) -> D:
     """It stores anything into a page that the backend has not let go yet."""
     require(s.mapped != 0)
@@ -52,28 +52,28 @@ def frontend_stores_into_its_old_page(s: D, state: RingState, length: U32, extra
     return counted(replace(s, old_page=stored(s, s.old_page, state, length, extra)), state)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=sources.SEND_SETS_PENDING)
 def frontend_notifies(s: D) -> D:
     """It sends an event."""
     require(s.granted)
     return replace(s, frontend_owes_event=False, to_backend=s.to_backend | ring.connected(s))
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=sources.LIBXL_PERMISSIONS)
 def frontend_writes_its_state(s: D, state: XenbusState) -> D:
     """It writes anything into its state node, or removes it."""
     require(s.fe_state != UNKNOWN)
     return write_fe_state(s, state)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=sources.LIBXL_PERMISSIONS)
 def frontend_writes_its_keys(s: D, keys: Nat, v2: bool) -> D:
     """It writes any keys, or none, and any version."""
     require(s.fe_state != UNKNOWN)
     return replace(s, keys=keys, fe_v2=v2)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=sources.CLOSE_LEAVES_THE_PEER_UNBOUND)
 def frontend_leaves(s: D) -> D:
     """It gives its page and port back, in the middle of anything."""
     require(s.granted)

@@ -112,7 +112,7 @@ def backend_maps(s: State, who: Who, address: Nat) -> State:
     return replace(put(s, who, line), clock=s.clock + 1)
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.TPMBACK_DISCONNECT)
 def backend_unmaps(s: State, who: Who) -> State:
     """A frontend is gone: its address is free, its request is forgotten; what is in service goes on."""
     require(among(who, X, Y))
@@ -121,7 +121,7 @@ def backend_unmaps(s: State, who: Who) -> State:
     return put(s, who, replace(line, connected=False, ready=False))
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=sources.TPMIF_REQUEST_AND_RESPONSE)
 def frontend_asks(s: State, who: Who, others: Nat) -> State:
     """A request of a connected frontend waits; `others`: the frontends besides x and y that are connected now."""
     require(among(who, X, Y))
@@ -134,7 +134,7 @@ def frontend_asks(s: State, who: Who, others: Nat) -> State:
     return s
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_SERVES_BY_INDEX, sources.TPMBACK_WAITS_FOR_A_REQUEST))
 def backend_serves(s: State, who: Who, malformed: bool) -> State:
     """The backend serves whoever has waited longest; a malformed request is answered at once, without the engine."""
     require(s.up)
@@ -150,7 +150,7 @@ def backend_serves(s: State, who: Who, malformed: bool) -> State:
     return replace(s, clock=s.clock + 1, serving=who, job_epoch=line.epoch, job_address=line.address)
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.TPMBACK_SERVES_BY_INDEX)
 def backend_serves_another(s: State, address: Nat) -> State:
     """The backend serves a frontend that is neither x nor y, and that has waited longer than x if x waits."""
     require(s.up)
@@ -162,7 +162,7 @@ def backend_serves_another(s: State, address: Nat) -> State:
     return replace(s, clock=s.clock + 1, serving=OTHER, job_epoch=0, job_address=address, ahead=ahead)
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.TPMBACK_RESPONSE_TO_WHOM)
 def backend_answers(s: State) -> State:
     """The engine has answered: the answer goes into the page of the connection that asked, if that still stands."""
     require(s.up)
@@ -176,7 +176,7 @@ def backend_answers(s: State) -> State:
     return after
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.CLOSE_LEAVES_THE_PEER_UNBOUND)
 def backend_crashes(s: State) -> State:
     """The backend dies; every page is unmapped."""
     require(s.up)
@@ -189,7 +189,7 @@ def backend_crashes(s: State) -> State:
     )
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.VTPM_STARTS_THE_EMULATOR_ONCE)
 def backend_starts(s: State) -> State:
     """The backend starts again."""
     require(negate(s.up))
@@ -204,19 +204,19 @@ def was_served(before: Line, after: Line) -> bool:
     return before.ready & negate(after.ready) & after.connected
 
 
-@always(covers="E18", about=BACKEND)
+@always(covers="E18", about=BACKEND, cites=sources.TPMBACK_RESPONSE_TO_WHOM)
 def a_page_gets_its_own_frontends_answers_only(s: State) -> bool:
     """The backend stores into x's page only what it answers to x, and into y's page only what it answers to y."""
     return among(s.x.content, NOBODY, X) & among(s.y.content, NOBODY, Y)
 
 
-@always(covers="E18", about=BACKEND)
+@always(covers="E18", about=BACKEND, cites=sources.GRANT_MAP_TAKES_THE_GRANTER)
 def two_pages_have_two_addresses(s: State) -> bool:
     """No two mapped pages lie at one address."""
     return implies(s.x.connected & s.y.connected, s.x.address != s.y.address)
 
 
-@every_step(covers="E18", about=BACKEND)
+@every_step(covers="E18", about=BACKEND, cites=sources.TPMBACK_RESPONSE_TO_WHOM)
 def an_answer_goes_where_its_request_came_from(before: State, step: Step, after: State) -> bool:
     """What the engine answers is stored only into the connection that asked."""
     stored = (before.x.content != after.x.content) & (after.x.content != NOBODY) & (before.serving != NOBODY)
@@ -224,7 +224,7 @@ def an_answer_goes_where_its_request_came_from(before: State, step: Step, after:
     return implies(stored, same & (before.x.address == before.job_address))
 
 
-@every_step(covers="E16", about=BACKEND)
+@every_step(covers="E16", about=BACKEND, cites=sources.TPMBACK_SERVES_BY_INDEX)
 def nobody_is_served_twice_while_another_waits(before: State, step: Step, after: State) -> bool:
     """Whoever is served while x waits was ahead of x and is behind x afterwards, so it is served once at the most.
 
@@ -236,20 +236,20 @@ def nobody_is_served_twice_while_another_waits(before: State, step: Step, after:
     )
 
 
-@every_step(covers="E16", about=BACKEND)
+@every_step(covers="E16", about=BACKEND, cites=sources.TPMBACK_SERVES_BY_INDEX)
 def nobody_moves_ahead_in_the_order(before: State, step: Step, after: State) -> bool:
     """A place in the order is left only for the end, by being served or by connecting anew; x keeps its own."""
     kept = implies(before.x.ready & after.x.ready, before.x.turn == after.x.turn)
     return kept & (before.y.turn <= after.y.turn)
 
 
-@every_step(covers="E17", about=BACKEND)
+@every_step(covers="E17", about=BACKEND, cites=(sources.VTPM_ENDS_ON_NO_REQUEST, sources.VTPMMGR_SPINS_ON_NO_REQUEST))
 def no_request_stops_the_backend(before: State, step: Step, after: State) -> bool:
     """Whatever a frontend asks, the backend stays up; only its own crash ends it."""
     return implies(before.up & negate(after.up), step.name == "backend_crashes")
 
 
-@every_step(covers="E17", about=BACKEND)
+@every_step(covers="E17", about=BACKEND, cites=sources.TPMBACK_BAD_REQUEST_STAYS_READY)
 def one_frontends_request_leaves_the_others_alone(before: State, step: Step, after: State) -> bool:
     """Serving y, well-formed or not, changes nothing of x."""
     return implies(was_served(before.y, after.y), before.x == after.x)
@@ -303,7 +303,13 @@ def distance_to_service(s: State) -> tuple[int, ...]:
     return (s.ahead, 1 if y_ahead else 0, 1 if s.serving != NOBODY else 0)
 
 
-@eventually(helpful=serving_in_order, rank=distance_to_service, covers=("E16", "E17"), about=BACKEND)
+@eventually(
+    helpful=serving_in_order,
+    rank=distance_to_service,
+    covers=("E16", "E17"),
+    about=BACKEND,
+    cites=(sources.TPMBACK_SERVES_BY_INDEX, sources.VTPMMGR_SPINS_ON_NO_REQUEST),
+)
 def a_ready_frontend_waits(s: State) -> bool:
     """Every frontend whose request waits is served, whatever the others do."""
     return s.up & s.x.ready

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from vtpm_model import ring
+from vtpm_model import ring, sources
 from vtpm_model.core import U8, U32, Actor, action, among, negate, replace, require
 from vtpm_model.handshake import (
     CLOSED,
@@ -22,7 +22,7 @@ FRONTEND = Actor.FRONTEND
 D = TypeVar("D", bound=Device)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_SETUP_RING, sources.LINUX_PROBE))
 def frontend_allocates(s: D) -> D:
     """A driver that is bound, or bound again, takes a new page and port without a look at the backend."""
     require(negate(s.granted))
@@ -30,7 +30,7 @@ def frontend_allocates(s: D) -> D:
     return ring.with_new_page(s)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_RESUME, sources.XENBUS_DEV_RESUME))
 def frontend_resumes(s: D) -> D:
     """After a resume the driver forgets its page, whatever the backend still maps, and takes a new one."""
     require(s.open)
@@ -38,7 +38,7 @@ def frontend_resumes(s: D) -> D:
     return ring.with_new_page(ring.without_page(s))
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=sources.LINUX_PUBLISHES_KEYS)
 def frontend_publishes(s: D) -> D:
     """The keys go out in one transaction, over those of the connection before."""
     require(s.fresh)
@@ -47,7 +47,7 @@ def frontend_publishes(s: D) -> D:
     return replace(s, keys=s.epoch, fe_v2=True)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_GOES_TO_INITIALISED, sources.LINUX_SENDS_BEFORE_CONNECTED))
 def frontend_goes_to_initialised(s: D) -> D:
     """The state follows in a second transaction; the driver's first commands do too, before it is Connected."""
     require(s.fresh)
@@ -56,7 +56,7 @@ def frontend_goes_to_initialised(s: D) -> D:
     return write_fe_state(replace(s, fresh=False, open=True), INITIALISED)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_BACKEND_CHANGED, sources.LINUX_CHECKS_THE_FEATURE))
 def frontend_goes_to_connected(s: D) -> D:
     """The driver reads the backend's version only now, long after its first command."""
     require(s.open)
@@ -66,7 +66,7 @@ def frontend_goes_to_connected(s: D) -> D:
     return write_fe_state(s, CONNECTED)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_SUBMITS, sources.LINUX_SEND_BOUNDS))
 def frontend_submits(s: D, length: U32, extra: U8) -> D:
     """The driver never uses extra pages."""
     require(extra == 0)
@@ -74,7 +74,7 @@ def frontend_submits(s: D, length: U32, extra: U8) -> D:
     return after
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=(sources.LINUX_FOLLOWS_CLOSING, sources.XENBUS_DEVICE_VANISHES))
 def frontend_loses_device(s: D) -> D:
     """The driver lets the device go on Closing and Closed, and when its own nodes vanish; no other state moves it."""
     require(s.open)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TypeVar
 
+from vtpm_model import sources
 from vtpm_model.core import (
     U8,
     U32,
@@ -152,7 +153,7 @@ def deliverable(reply: int, extra: int) -> int:
 # ------------------------------------------------------------------------------------------ the frontend's requests
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.LINUX_SUBMITS))
 def frontend_submits(s: R, length: U32, extra: U8) -> R:
     """The frontend writes a request and, after it, SUBMIT. It has armed its wait before."""
     require(s.open)
@@ -166,21 +167,21 @@ def frontend_submits(s: R, length: U32, extra: U8) -> R:
     )
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=(sources.SEND_SETS_PENDING, sources.SEND_TO_UNBOUND_IS_DROPPED))
 def frontend_notifies(s: R) -> R:
     """The frontend sends its event. A port that nobody has bound loses it."""
     require(s.frontend_owes_event)
     return replace(s, frontend_owes_event=False, to_backend=s.to_backend | connected(s))
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=(sources.LINUX_INTERRUPT, sources.TPMFRONT_HANDLER))
 def frontend_wakes(s: R) -> R:
     """The frontend's handler takes the event and wakes whoever waits."""
     require(s.to_frontend)
     return replace(s, to_frontend=False, awake=s.waiting)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=sources.LINUX_POLLS)
 def frontend_polls(s: R) -> R:
     """The frontend wakes without an event."""
     require(s.waiting)
@@ -192,7 +193,7 @@ def whole_packet(page: Page, header: int) -> bool:
     return (page.length == header) & reply_fits(page.extra, header)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=(sources.LINUX_STATUS, sources.LINUX_RECV, sources.LINUX_CHECKS_THE_REPLY_LENGTH))
 def frontend_looks(s: R, header: U32) -> R:
     """Awake, the frontend reads the state byte: FINISH is its answer, IDLE means cancelled, else it sleeps again.
 
@@ -208,7 +209,7 @@ def frontend_looks(s: R, header: U32) -> R:
     return replace(s, waiting=s.page.state != IDLE, awake=False)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=sources.LINUX_SEND_GIVES_UP)
 def frontend_times_out(s: R) -> R:
     """The frontend finds its request unanswered for too long and decides to cancel it."""
     require(s.waiting)
@@ -219,7 +220,7 @@ def frontend_times_out(s: R) -> R:
     return replace(s, cancelling=True)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=(sources.TPMIF_CANCEL, sources.LINUX_CANCEL))
 def frontend_cancels(s: R) -> R:
     """The frontend writes CANCEL, over whatever the state byte has become since it looked."""
     require(s.cancelling)
@@ -227,7 +228,7 @@ def frontend_cancels(s: R) -> R:
     return replace(s, page=page, cancelling=False, cancelled=True, frontend_owes_event=True)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_SEND_GIVES_UP, sources.LINUX_TRANSMIT))
 def frontend_gives_up(s: R) -> R:
     """After the second bounded wait the caller gets an error, and the frontend waits no more."""
     require(s.waiting)
@@ -236,7 +237,7 @@ def frontend_gives_up(s: R) -> R:
     return replace(s, waiting=False, awake=False)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.TPMIF_CANCEL, sources.LINUX_SYSFS_CANCEL, sources.LINUX_SEND_WAITS_FOR_IDLE))
 def frontend_cancels_at_rest(s: R) -> R:
     """The frontend writes CANCEL although it waits for nothing: it may, at any time."""
     require(s.open)
@@ -248,7 +249,11 @@ def frontend_cancels_at_rest(s: R) -> R:
 # ----------------------------------------------------------------------------------------- the backend's answers
 
 
-@action(by=BACKEND, owed=True)
+@action(
+    by=BACKEND,
+    owed=True,
+    cites=(sources.TPMBACK_HANDLER, sources.TPMBACK_IGNORES_CANCEL_IN_SERVICE, sources.TPMBACK_IGNORES_SPURIOUS_EVENTS),
+)
 def backend_wakes(s: R) -> R:
     """The backend's handler takes the event and reads the state byte; what it does not await is spurious."""
     require(s.to_backend)
@@ -259,7 +264,7 @@ def backend_wakes(s: R) -> R:
     return replace(s, to_backend=False, ready=s.ready | (news & (state == SUBMIT)), acking=news & (state == CANCEL))
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_ACKNOWLEDGES_CANCEL, sources.TPMIF_CANCEL))
 def backend_acknowledges_cancel(s: R) -> R:
     """The backend writes IDLE for a cancel that came with nothing in service."""
     require(s.acking)
@@ -280,7 +285,7 @@ def refusable(page: Page, permitted: bool) -> bool:
     return negate(acceptable(page, permitted)) | (page.extra != 0) | (page.length < TPM_HEADER)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_SNAPSHOT, sources.TPMBACK_COPIES_THE_REQUEST))
 def backend_fetches(s: R, permitted: bool) -> R:
     """The backend reads the request once and gives it to its engine; a cancelled one it does not.
 
@@ -299,7 +304,7 @@ def backend_fetches(s: R, permitted: bool) -> R:
     return replace(s, ready=False, acking=page.state == CANCEL)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.VTPM_ERROR_RESPONSE))
 def backend_refuses_request(s: R, permitted: bool, with_error: bool) -> R:
     """The backend answers a request that it cannot serve, by a TPM error or by IDLE, without its engine."""
     require(s.ready)
@@ -314,7 +319,7 @@ def backend_refuses_request(s: R, permitted: bool, with_error: bool) -> R:
     return put_backend_page(after, replace(page, state=IDLE))
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.TPMBACK_STORES_FINISH))
 def backend_finishes(s: R, reply: U32) -> R:
     """The engine has answered with `reply` bytes; the backend writes them and, after them, FINISH."""
     require(serving(s))
@@ -327,7 +332,7 @@ def backend_finishes(s: R, reply: U32) -> R:
     return after
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.TPMBACK_RESPONSE_TO_WHOM)
 def backend_drops_stale_answer(s: R) -> R:
     """The engine has answered a request whose connection is gone: nobody gets the answer."""
     require(s.busy)
@@ -335,7 +340,7 @@ def backend_drops_stale_answer(s: R) -> R:
     return replace(s, busy=False)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.SEND_SETS_PENDING, sources.SEND_TO_UNBOUND_IS_DROPPED))
 def backend_notifies(s: R) -> R:
     """The backend sends its event. A port that the frontend has closed loses it."""
     require(s.backend_owes_event)
@@ -345,21 +350,21 @@ def backend_notifies(s: R) -> R:
 # ------------------------------------------------------------------------------------------------------ surprises
 
 
-@action(by=XEN)
+@action(by=XEN, cites=sources.EVENTS_ARE_ONE_BIT)
 def event_reaches_backend_unasked(s: R) -> R:
     """The backend's port becomes pending without a reason."""
     require(s.mapped != 0)
     return replace(s, to_backend=True)
 
 
-@action(by=XEN)
+@action(by=XEN, cites=sources.EVENTS_ARE_ONE_BIT)
 def event_reaches_frontend_unasked(s: R) -> R:
     """The frontend's port becomes pending without a reason."""
     require(s.granted)
     return replace(s, to_frontend=True)
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.CLOSE_LEAVES_THE_PEER_UNBOUND)
 def backend_crashes(s: R) -> R:
     """The backend dies: Xen unmaps its pages and closes its ports."""
     require(s.up)
@@ -369,7 +374,7 @@ def backend_crashes(s: R) -> R:
     )  # fmt: skip
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.VTPM_STARTS_THE_EMULATOR_ONCE)
 def backend_starts(s: R) -> R:
     """The backend starts again, with an engine that has executed nothing."""
     require(negate(s.up))
@@ -413,21 +418,21 @@ def without_mapping(s: R) -> R:
     )  # fmt: skip
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_SETUP_RING, sources.TPMFRONT_ZEROES_THE_PAGE))
 def frontend_connects(s: R) -> R:
     """The frontend allocates page and port and tells the backend."""
     require(negate(s.granted))
     return replace(with_new_page(s), fresh=False, open=True)
 
 
-@action(by=FRONTEND)
+@action(by=FRONTEND, cites=(sources.LINUX_RING_FREE, sources.CLOSE_LEAVES_THE_PEER_UNBOUND))
 def frontend_leaves(s: R) -> R:
     """The frontend closes, unloads or crashes, in the middle of anything."""
     require(s.granted)
     return without_page(s)
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=(sources.BIND_RAISES_THE_EVENT, sources.BIND_SETS_PENDING, sources.TPMBACK_MAPS_AND_BINDS))
 def backend_connects(s: R) -> R:
     """The backend maps the page and binds the port that the frontend told it."""
     require(s.up)
@@ -437,7 +442,7 @@ def backend_connects(s: R) -> R:
     return with_mapping(s)
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.TPMBACK_DISCONNECT)
 def backend_disconnects(s: R) -> R:
     """The backend notices that its frontend has left, and lets go."""
     require(s.mapped != 0)
@@ -453,7 +458,7 @@ def state_byte_changes(before: Ring, after: Ring) -> bool:
     return (before.page.state != after.page.state) & (before.epoch == after.epoch)
 
 
-@every_step(covers="E1", about=FRONTEND)
+@every_step(covers="E1", about=FRONTEND, cites=sources.TPMIF_WRITERS)
 def the_frontend_writes_only_submit_and_cancel(before: Ring, step: Step, after: Ring) -> bool:
     """The frontend's stores into the state byte are SUBMIT and CANCEL."""
     if step.by != FRONTEND:
@@ -461,7 +466,7 @@ def the_frontend_writes_only_submit_and_cancel(before: Ring, step: Step, after: 
     return implies(state_byte_changes(before, after), among(after.page.state, SUBMIT, CANCEL))
 
 
-@every_step(covers="E1", about=BACKEND)
+@every_step(covers="E1", about=BACKEND, cites=sources.TPMIF_WRITERS)
 def the_backend_writes_only_finish_and_idle(before: Ring, step: Step, after: Ring) -> bool:
     """The backend's stores into the state byte are FINISH and IDLE, and nobody else stores there but the frontend."""
     if step.by == FRONTEND:
@@ -469,13 +474,13 @@ def the_backend_writes_only_finish_and_idle(before: Ring, step: Step, after: Rin
     return implies(state_byte_changes(before, after), (step.by == BACKEND) & among(after.page.state, FINISH, IDLE))
 
 
-@every_step(covers="E2", about=FRONTEND)
+@every_step(covers="E2", about=FRONTEND, cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.TPMIF_STATES))
 def a_request_is_submitted_only_over_idle_or_finish(before: Ring, step: Step, after: Ring) -> bool:
     """SUBMIT replaces IDLE or FINISH, never a request in the page."""
     return implies(before.request != after.request, among(before.page.state, IDLE, FINISH))
 
 
-@every_step(covers="E2", about=BACKEND)
+@every_step(covers="E2", about=BACKEND, cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.TPMIF_CANCEL))
 def only_a_request_or_a_cancel_is_answered(before: Ring, step: Step, after: Ring) -> bool:
     """The backend's FINISH and IDLE replace SUBMIT or CANCEL, in the page that it has mapped."""
     if step.by != BACKEND:
@@ -488,7 +493,7 @@ def only_a_request_or_a_cancel_is_answered(before: Ring, step: Step, after: Ring
     return here & there
 
 
-@every_step(covers="E3", about=FRONTEND)
+@every_step(covers="E3", about=FRONTEND, cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.LINUX_SEND_WAITS_FOR_IDLE))
 def one_request_is_outstanding(before: Ring, step: Step, after: Ring) -> bool:
     """A request is submitted only when nobody waits for, or works on, an earlier one of the connection."""
     idle = negate(before.waiting) & negate(before.busy & (before.job_epoch == before.epoch))
@@ -496,13 +501,15 @@ def one_request_is_outstanding(before: Ring, step: Step, after: Ring) -> bool:
     return implies(before.request != after.request, idle & negate(unread))
 
 
-@always(covers="E4")
+@always(covers="E4", cites=sources.TPMIF_REQUEST_AND_RESPONSE)
 def an_answer_belongs_to_the_last_request(s: Ring) -> bool:
     """The answer that a waiting frontend finds is the answer to what it asked."""
     return implies(s.waiting & (s.page.state == FINISH), s.page.answer == s.request)
 
 
-@every_step(covers=("N3", "E4", "E7"), about=FRONTEND)
+@every_step(
+    covers=("N3", "E4", "E7"), about=FRONTEND, cites=(sources.LINUX_CHECKS_THE_REPLY_LENGTH, sources.LINUX_RECV_BOUNDS)
+)
 def a_caller_gets_one_whole_packet(before: Ring, step: Step, after: Ring) -> bool:
     """What a caller gets is finished, is the answer to its request, and is one TPM packet within the page."""
     if step.by != FRONTEND:
@@ -513,13 +520,13 @@ def a_caller_gets_one_whole_packet(before: Ring, step: Step, after: Ring) -> boo
     return implies(before.delivered != after.delivered, asked & size)
 
 
-@every_step(covers="E5", about=FRONTEND)
+@every_step(covers="E5", about=FRONTEND, cites=(sources.LINUX_TRANSMIT, sources.LINUX_SEND_WAITS_FOR_IDLE))
 def whoever_gave_up_gets_nothing_later(before: Ring, step: Step, after: Ring) -> bool:
     """A frontend waits again only for a new request."""
     return implies(negate(before.waiting) & after.waiting, after.request == before.request + 1)
 
 
-@every_step(covers="E6", about=BACKEND)
+@every_step(covers="E6", about=BACKEND, cites=(sources.TPMIF_SHARED_PAGE, sources.TPMBACK_REQUEST_BOUNDS_WRAP))
 def a_request_is_read_within_the_page(before: Ring, step: Step, after: Ring) -> bool:
     """What the engine is given lies between the header and the end of the page, in unbounded integers."""
     page = backend_page(before)
@@ -537,7 +544,7 @@ def was_answered(before: Ring, step: Step, after: Ring) -> bool:
     return (step.by == BACKEND) & (after.page.state == FINISH) & (before.page.state != FINISH)
 
 
-@every_step(covers=("E7", "N3"), about=BACKEND)
+@every_step(covers=("E7", "N3"), about=BACKEND, cites=(sources.TPMIF_SHARED_PAGE, sources.TPMBACK_SEND_RESPONSE))
 def an_answer_lies_within_the_page(before: Ring, step: Step, after: Ring) -> bool:
     """An answer is a TPM packet, and lies in the page where the header was when the request was fetched."""
     room = 4096 - (8 + 4 * before.job_extra)
@@ -545,7 +552,7 @@ def an_answer_lies_within_the_page(before: Ring, step: Step, after: Ring) -> boo
     return implies(was_answered(before, step, after), size)
 
 
-@every_step(covers="E8", about=BACKEND)
+@every_step(covers="E8", about=BACKEND, cites=(sources.TPMIF_SHARED_PAGE, sources.TPMBACK_RESPONSE_REREADS_EXTRA))
 def the_backend_writes_nothing_but_its_answer(before: Ring, step: Step, after: Ring) -> bool:
     """The backend leaves locality, nr_extra_pages and the request alone."""
     if step.by != BACKEND:
@@ -553,7 +560,9 @@ def the_backend_writes_nothing_but_its_answer(before: Ring, step: Step, after: R
     return (after.page.extra == before.page.extra) & (after.page.request == before.page.request)
 
 
-@every_step(covers=("E9", "N1", "E23"), about=BACKEND)
+@every_step(
+    covers=("E9", "N1", "E23"), about=BACKEND, cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.TPMBACK_READY_FLAG)
+)
 def a_request_is_executed_at_most_once(before: Ring, step: Step, after: Ring) -> bool:
     """The engine is given only what stands submitted in the page, and was not given before."""
     page = backend_page(before)
@@ -561,7 +570,7 @@ def a_request_is_executed_at_most_once(before: Ring, step: Step, after: Ring) ->
     return implies(was_given(before, step, after), fresh)
 
 
-@every_step(covers="E10", about=BACKEND)
+@every_step(covers="E10", about=BACKEND, cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.TPMIF_CANCEL))
 def no_request_is_lost(before: Ring, step: Step, after: Ring) -> bool:
     """A sound request that nobody cancels leaves the page by its answer only, and only from the engine."""
     if step.by != BACKEND:
@@ -573,21 +582,21 @@ def no_request_is_lost(before: Ring, step: Step, after: Ring) -> bool:
     return implies(gone & sound & permitted, served)
 
 
-@always(covers="E12", about=BACKEND)
+@always(covers="E12", about=BACKEND, cites=(sources.BIND_SETS_PENDING, sources.EVENTS_ARE_ONE_BIT))
 def the_backend_misses_no_request(s: Ring) -> bool:
     """While a request stands in the page, its event is under way, or the backend knows of it."""
     noticed = s.frontend_owes_event | s.to_backend | s.ready | serving(s)
     return implies(connected(s) & (s.page.state == SUBMIT), noticed)
 
 
-@always(covers=("E12", "E23"), about=BACKEND)
+@always(covers=("E12", "E23"), about=BACKEND, cites=(sources.BIND_SETS_PENDING, sources.TPMIF_CANCEL))
 def the_backend_misses_no_cancel(s: Ring) -> bool:
     """While a cancel stands in the page, its event is under way, or the backend will answer."""
     noticed = s.frontend_owes_event | s.to_backend | s.ready | s.acking | serving(s)
     return implies(connected(s) & (s.page.state == CANCEL), noticed)
 
 
-@always(covers="E12", about=FRONTEND)
+@always(covers="E12", about=FRONTEND, cites=(sources.EVENTS_ARE_ONE_BIT, sources.TPMFRONT_HANDLER))
 def the_frontend_misses_no_answer(s: Ring) -> bool:
     """While an answer stands in the page, its event is under way, or the waiting frontend is awake."""
     done = s.waiting & among(s.page.state, FINISH, IDLE)
@@ -595,7 +604,7 @@ def the_frontend_misses_no_answer(s: Ring) -> bool:
     return implies(done & (s.crashed_in != s.epoch), s.awake | s.to_frontend | coming)
 
 
-@every_step(covers="E13", about=BACKEND)
+@every_step(covers="E13", about=BACKEND, cites=(sources.TPMBACK_RESPONSE_TO_WHOM, sources.TPMBACK_DISCONNECT))
 def an_answer_stays_in_its_connection(before: Ring, step: Step, after: Ring) -> bool:
     """The backend stores only into the connection that it holds, and an answer only where its request came from."""
     if step.by != BACKEND:
@@ -605,7 +614,7 @@ def an_answer_stays_in_its_connection(before: Ring, step: Step, after: Ring) -> 
     return implies(stored, before.mapped == before.epoch) & implies(engine, before.job_epoch == before.epoch)
 
 
-@every_step(covers="E14", about=BACKEND)
+@every_step(covers="E14", about=BACKEND, cites=(sources.TPMBACK_DISCONNECT, sources.GRANT_MAP_CHECKS_THE_GRANTEE))
 def the_backend_touches_only_a_mapped_page(before: Ring, step: Step, after: Ring) -> bool:
     """The backend reads and writes a page only while it is mapped."""
     if step.by != BACKEND:
@@ -615,19 +624,19 @@ def the_backend_touches_only_a_mapped_page(before: Ring, step: Step, after: Ring
     return implies(stored | read, before.mapped != 0)
 
 
-@always(covers="E15")
+@always(covers="E15", cites=(sources.GRANT_IS_WITHDRAWN_ONLY_UNUSED, sources.LINUX_DEFERS_A_MAPPED_PAGE))
 def a_mapped_page_is_not_used_again(s: Ring) -> bool:
     """While the backend has a page mapped, the frontend holds it or keeps it aside."""
     return implies(s.mapped != 0, s.kept | (s.granted & (s.mapped == s.epoch)))
 
 
-@every_step(covers="E22", about=BACKEND)
+@every_step(covers="E22", about=BACKEND, cites=(sources.VTPM_LOCALITY_MASK, sources.VTPM_CHECKS_THE_LOCALITY))
 def only_a_permitted_locality_is_served(before: Ring, step: Step, after: Ring) -> bool:
     """The engine is given a command only if the environment permits its frontend that locality."""
     return implies(was_given(before, step, after), step.picks.get("permitted", False))
 
 
-@every_step(covers="E27", about=BACKEND)
+@every_step(covers="E27", about=BACKEND, cites=(sources.VTPM_STARTS_THE_EMULATOR_ONCE, sources.VTPM_ATTACHED_LATE))
 def the_engine_changes_by_commands_only(before: Ring, step: Step, after: Ring) -> bool:
     """The engine's state changes by a command that it is given, or by a new start, never by connecting or closing."""
     given = was_given(before, step, after) & (after.commands == before.commands + 1)
@@ -635,7 +644,7 @@ def the_engine_changes_by_commands_only(before: Ring, step: Step, after: Ring) -
     return implies(before.commands != after.commands, given | started)
 
 
-@always(covers="E21")
+@always(covers="E21", cites=(sources.XENBUS_SETUP_RING_ZEROES, sources.TPMFRONT_ZEROES_THE_PAGE))
 def a_page_shows_nothing_of_other_connections(s: Ring) -> bool:
     """What stands in the page was exchanged over this connection."""
     return implies(s.page.request != 0, s.page.request > s.base) & implies(s.page.answer != 0, s.page.answer > s.base)
@@ -793,7 +802,13 @@ def distance_to_answer(s: Ring) -> tuple[int, ...]:
     return (7, owes) if s.busy else (6, owes)
 
 
-@eventually(helpful=answering, rank=distance_to_answer, covers=("E11", "E10", "E23"), about=BACKEND)
+@eventually(
+    helpful=answering,
+    rank=distance_to_answer,
+    covers=("E11", "E10", "E23"),
+    about=BACKEND,
+    cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.TPMIF_CANCEL),
+)
 def a_request_stands_unanswered(s: Ring) -> bool:
     """Every request and every cancel in a connected page is answered, by FINISH or IDLE."""
     return connected(s) & among(s.page.state, SUBMIT, CANCEL)
@@ -820,7 +835,13 @@ def distance_to_return(s: Ring) -> tuple[int, ...]:
     return (phase, 0 if done else 1, 1 if s.frontend_owes_event else 0, asleep)
 
 
-@eventually(helpful=returning, rank=distance_to_return, covers="E11", about=FRONTEND)
+@eventually(
+    helpful=returning,
+    rank=distance_to_return,
+    covers="E11",
+    about=FRONTEND,
+    cites=(sources.LINUX_POLLS, sources.LINUX_SEND_GIVES_UP),
+)
 def a_caller_waits(s: Ring) -> bool:
     """Every wait ends, whatever the backend does: by the answer, or by two bounded waits with a cancel between."""
     return s.waiting
