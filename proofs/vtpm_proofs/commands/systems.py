@@ -1,0 +1,58 @@
+"""Which systems a command line means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from vtpm_model.core import Spec
+from vtpm_proofs.obligation import SORTS
+
+WRONG_USE = 2
+FALLS_SHORT = 1
+
+
+def wrong_use(sentence: str) -> typer.Exit:
+    """Say what is wrong with the command line, and end with code 2."""
+    typer.echo(f"vtpmspec: {sentence}", err=True)
+    return typer.Exit(WRONG_USE)
+
+
+def fact_names(spec: Spec[Any]) -> list[str]:
+    """Whatever can be proved of a specification, by name."""
+    facts = [one.name for one in (*spec.facts, *spec.lemmas)]
+    return [*facts, *(claim.name for claim in spec.liveness), SORTS]
+
+
+def chosen(target: str | None, variant: str | None) -> tuple[tuple[Spec[Any], ...], frozenset[str] | None]:
+    """The specifications that SYSTEM[.FACT] and --variant mean, and the fact if one was named."""
+    from vtpm_model.catalog import SYSTEMS, VARIANTS
+
+    if variant is not None:
+        if variant not in VARIANTS:
+            raise wrong_use(f"no variant is called {variant!r}; there are {_listed(VARIANTS)}")
+        spec = VARIANTS[variant]
+        if target is None:
+            return (spec,), None
+        fact = target.rpartition(".")[2]
+        base = spec.name.partition("+")[0]
+        if target in (base, spec.name, variant):
+            return (spec,), None
+        if fact in fact_names(spec) and target in (fact, f"{base}.{fact}", f"{spec.name}.{fact}", f"{variant}.{fact}"):
+            return (spec,), frozenset((fact,))
+        raise wrong_use(f"{target!r} is neither {base!r}, of which {variant!r} is a variant, nor one of its facts")
+    if target is None:
+        return tuple(SYSTEMS.values()), None
+    if target in SYSTEMS:
+        return (SYSTEMS[target],), None
+    name, _, fact = target.rpartition(".")
+    if name in SYSTEMS:
+        if fact in fact_names(SYSTEMS[name]):
+            return (SYSTEMS[name],), frozenset((fact,))
+        raise wrong_use(f"{name} has no fact {fact!r}; it has {_listed(fact_names(SYSTEMS[name]))}")
+    raise wrong_use(f"no system is called {target!r}; there are {_listed(SYSTEMS)}, and SYSTEM.FACT names one fact")
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(names) or "none"
