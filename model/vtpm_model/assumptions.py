@@ -352,3 +352,8 @@ READINGS: tuple[Reading, ...] = (
     ),
 )
 """The rows that are not proved word for word."""
+
+
+def assumed_by(name: str, covers: tuple[str, ...]) -> tuple[Assumption, ...]:
+    """The assumptions that a fact of that name, which covers those rows, rests on."""
+    return tuple(one for one in ASSUMPTIONS if not {name, *covers}.isdisjoint(one.facts))

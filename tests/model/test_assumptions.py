@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vtpm_model.assumptions import ASSUMPTIONS, READINGS, ROWS
+from vtpm_model.assumptions import ASSUMPTIONS, READINGS, ROWS, assumed_by
 from vtpm_model.catalog import SYSTEMS
 
 FACTS = [fact for spec in SYSTEMS.values() for fact in spec.facts]
@@ -38,3 +38,10 @@ def test_readings_are_of_rows_and_one_each() -> None:
     rows = [reading.row for reading in READINGS]
     assert len(set(rows)) == len(rows)
     assert set(rows) <= set(ROWS)
+
+
+def test_a_fact_rests_on_what_names_it_or_its_rows() -> None:
+    ids = {one.id for one in assumed_by("a_watch_event_waits", ("E28",))}
+    assert "A8" in ids
+    assert "A4" not in ids
+    assert assumed_by("nobody_knows_this", ()) == ()

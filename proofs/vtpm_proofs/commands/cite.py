@@ -1,4 +1,4 @@
-"""The command `vtpmspec cite`: which sources the specification cites, and whether they still say what they said."""
+"""`vtpmspec cite`: which sources the specification cites, and whether they still say what they said."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vtpm_model.assumptions import ASSUMPTIONS
-from vtpm_model.catalog import SYSTEMS, VARIANTS
 from vtpm_proofs import cite as citations
 from vtpm_proofs.cite import Finding, Status, Tree
+from vtpm_proofs.commands.systems import FALLS_SHORT, wrong_use
 from vtpm_traces.files import BadInput
 
 SCHEMA = "vtpmspec/cite/1"
@@ -44,6 +43,9 @@ def cite(
 
     Example: vtpmspec cite --tree xen=~/src/xen --tree mini-os=~/src/mini-os.git
     """
+    from vtpm_model.assumptions import ASSUMPTIONS
+    from vtpm_model.catalog import SYSTEMS, VARIANTS
+
     claims = list(citations.citing([*SYSTEMS.values(), *VARIANTS.values()]))
     used = citations.uses([*claims, *citations.assuming(ASSUMPTIONS)])
     bare = tuple(user for user, cites in claims if not cites)
@@ -51,12 +53,13 @@ def cite(
         trees = _trees(tree or [], sorted({citation.document.tree for citation in used}))
         found = list(citations.check(used, trees))
     except BadInput as error:
-        raise typer.BadParameter(str(error), param_hint="--tree") from error
+        raise wrong_use(f"--tree: {error}") from None
     if as_json:
         typer.echo(json.dumps(_json(found, bare), indent=2))
     else:
         _print(found, bare)
-    raise typer.Exit(0 if all(finding.holds for finding in found) and not bare else 1)
+    if bare or not all(finding.holds for finding in found):
+        raise typer.Exit(FALLS_SHORT)
 
 
 def _trees(given: list[str], known: list[str]) -> dict[str, Tree]:
