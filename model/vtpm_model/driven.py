@@ -15,7 +15,7 @@ from vtpm_model import handshake, ring
 from vtpm_model.core import U8, U32, Action, Actor, Spec, action, among, negate, record, replace, require
 from vtpm_model.device import DEVICE
 from vtpm_model.handshake import CLOSED, CLOSING, CONNECTED, INITIALISED, UNKNOWN, Device, XenbusState
-from vtpm_model.page import reply_fits, request_fits
+from vtpm_model.page import request_fits
 from vtpm_model.ring import FINISH, IDLE, SUBMIT, RingState
 
 FRONTEND, BACKEND, TOOLSTACK = Actor.FRONTEND, Actor.BACKEND, Actor.TOOLSTACK
@@ -33,6 +33,7 @@ class Wish(IntEnum):
 class Driven(Device):
     """A device, and what the driver has asked of the program at one end of it."""
 
+    refused: bool  # Xen refuses what the backend tries, until the frontend's state is written anew
     told_of_directory: bool  # a watch event on the very directory of the backend waits
     stopped: bool  # the backend was told to shut down
     answered: bool  # the engine has its answer, the backend has not taken it
@@ -40,7 +41,7 @@ class Driven(Device):
     wish: Wish
     commanded: bool  # the application has handed a command to its frontend
     command: U32  # its length
-    well_formed: bool  # the packet in the page says the same length as the page
+    named: U32  # the length that the packet in the page names in its own header
 
 
 R = TypeVar("R", bound=Driven)
@@ -50,8 +51,8 @@ def nothing_yet() -> Driven:
     """No node exists and the program has not been started."""
     return Driven(
         **handshake.no_device()._replace(up=False)._asdict(),  # type: ignore[attr-defined]
-        told_of_directory=False, stopped=False, answered=False, reply=0,
-        wish=Wish.NOTHING, commanded=False, command=0, well_formed=False,
+        refused=False, told_of_directory=False, stopped=False, answered=False, reply=0,
+        wish=Wish.NOTHING, commanded=False, command=0, named=0,
     )  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def driver_sets_online(s: R, online: bool) -> R:
 @action(by=TOOLSTACK)
 def driver_writes_frontend_state(s: R, state: XenbusState) -> R:
     """The driver writes the frontend's state node, or removes it."""
-    return handshake.write_fe_state(s, state)
+    return handshake.write_fe_state(replace(s, refused=False), state)
 
 
 @action(by=BACKEND)
@@ -164,11 +165,11 @@ def driver_stores_into_old_page(s: R, length: U32, state: RingState, extra: U8) 
 
 
 @action(by=BACKEND)
-def driver_replies(s: R, length: U32, state: RingState, extra: U8, well_formed: bool) -> R:
-    """The driver stores into a frontend's page, which then has this header; its packet says its length, or does not."""
+def driver_replies(s: R, length: U32, state: RingState, extra: U8, named: U32) -> R:
+    """The driver stores into a frontend's page, which then has this header, and a packet that names this length."""
     answer = s.request if state == FINISH else s.page.answer
     page = replace(s.page, length=length, state=state, extra=extra, answer=answer)
-    return replace(s, page=page, well_formed=well_formed)
+    return replace(s, page=page, named=named)
 
 
 # --------------------------------------------------------------------------------------- the driver as the application
@@ -206,6 +207,12 @@ def driver_commands(s: R, length: U32) -> R:
 
 
 @action(by=Actor.XEN)
+def driver_fails_connection(s: R) -> R:
+    """What the backend tries for the connection fails: to map, to bind, to read a key."""
+    return replace(s, refused=True)
+
+
+@action(by=Actor.XEN)
 def driver_raises_backend_event(s: R) -> R:
     """An event reaches the backend's port."""
     return replace(s, to_backend=s.mapped != 0)
@@ -239,6 +246,7 @@ DRIVER = (
     driver_stops_backend,
     driver_wants,
     driver_commands,
+    driver_fails_connection,
     driver_raises_backend_event,
     driver_raises_frontend_event,
 )
@@ -263,9 +271,16 @@ def backend_tracks(s: R) -> R:
 
 @action(by=BACKEND, owed=True)
 def backend_maps(s: R) -> R:
-    """The backend maps and binds; in these surroundings binding raises no event."""
+    """The backend maps and binds, if Xen lets it; in these surroundings binding raises no event."""
+    require(negate(s.refused))
     pending = s.to_backend
     return replace(taken(handshake.backend_maps, s), to_backend=pending)
+
+
+@action(by=BACKEND, owed=True)
+def backend_refuses_connection(s: R) -> R:
+    """The keys are missing or name nothing, the version is not 2, or Xen refused: Closed."""
+    return taken(handshake.backend_refuses_connection, s, failed=s.refused)
 
 
 @action(by=BACKEND, owed=True)
@@ -309,6 +324,11 @@ def must_close(s: Driven) -> bool:
     return (s.wish == Wish.CLOSED) | gone | other
 
 
+def reads_version(s: Driven) -> bool:
+    """The backend has connected, and the frontend does not know its version yet."""
+    return opening(s) & negate(s.peer_v2) & among(s.be_state, INITIALISED, CONNECTED)
+
+
 def when(declared: Action[Device], condition: Callable[[Driven], bool]) -> Action[Driven]:
     """An action that its actor takes only under this condition, and then owes."""
 
@@ -337,21 +357,17 @@ def frontend_refuses_command(s: R) -> R:
     return replace(s, commanded=False)
 
 
-def holds_answer(s: Driven) -> bool:
-    """What stands in the page is a packet that lies in it and says its own length."""
-    return (s.page.state == FINISH) & reply_fits(0, s.page.length) & s.well_formed
-
-
 @action(by=FRONTEND, owed=True)
 def frontend_looks(s: R, success: bool) -> R:
-    """Awake, the frontend reads the page; it reports success only for an answer, and an error for anything else."""
-    require(success == holds_answer(s))
-    return taken(ring.frontend_looks, s)
+    """Awake, the frontend reads the page; it reports success for a whole packet only, an error else."""
+    require(success == ((s.page.state == FINISH) & ring.whole_packet(s.page, s.named)))
+    return taken(ring.frontend_looks, s, header=s.named)
 
 
 REPLACED: tuple[Action[Driven], ...] = (
     backend_tracks,
     backend_maps,
+    backend_refuses_connection,
     backend_fetches,
     backend_refuses_request,
     backend_finishes,
@@ -359,7 +375,7 @@ REPLACED: tuple[Action[Driven], ...] = (
     when(handshake.frontend_allocates, lambda s: opening(s) & s.complete),
     when(handshake.frontend_publishes, opening),
     when(handshake.frontend_goes_to_initialised, opening),
-    when(handshake.frontend_reads_version, lambda s: opening(s) & among(s.be_state, INITIALISED, CONNECTED)),
+    when(handshake.frontend_reads_version, reads_version),
     when(handshake.frontend_goes_to_connected, opening),
     when(handshake.frontend_starts_closing, must_close),
     when(handshake.frontend_closes, lambda s: must_close(s) | (s.fe_state == CLOSING)),
