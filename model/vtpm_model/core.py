@@ -53,7 +53,8 @@ def record(cls: type[S]) -> type[S]:
     A record is a tuple underneath: a step of a large state then costs a few microseconds. A record may extend
     another one; its fields come after the inherited ones.
     """
-    hints = get_type_hints(cls, include_extras=True)
+    hints = {name: hint for base in cls.__bases__ for name, hint in getattr(base, "__record_hints__", {}).items()}
+    hints |= get_type_hints(cls, include_extras=True)
     inherited = [name for base in cls.__bases__ for name in getattr(base, "_fields", ())]
     own = [name for name in inspect.get_annotations(cls) if name not in inherited]
     base = namedtuple(f"_{cls.__name__}", [*inherited, *own])  # type: ignore[misc]  # noqa: PYI024
