@@ -443,13 +443,6 @@ def the_backend_serves_what_is_submitted(s: State) -> bool:
 
 
 @lemma
-def a_backend_that_is_done_was_called_for_an_earlier_request(s: State) -> bool:
-    """A SUBMIT that a backend out of service finds in memory is a new one."""
-    found = negate(serving_now(s)) & (s.word == SUBMIT)
-    return (s.called_for <= s.number) & implies(found, s.called_for < s.number)
-
-
-@lemma
 def a_new_submit_has_an_event_on_its_way(s: State) -> bool:
     """A SUBMIT that the backend was not called for has its event pending or about to be sent, even before it rests."""
     unserved = (s.word == SUBMIT) & negate(serving_now(s))
@@ -549,7 +542,6 @@ ORDER: Spec[State] = Spec(
         idle_is_only_at_the_start,
         stores_are_on_their_way_only_before_their_barrier,
         the_backend_serves_what_is_submitted,
-        a_backend_that_is_done_was_called_for_an_earlier_request,
         a_new_submit_has_an_event_on_its_way,
         the_data_is_the_request_until_it_is_answered,
         the_data_is_the_answer_once_it_is_stored,

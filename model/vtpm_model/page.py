@@ -30,7 +30,6 @@ from vtpm_model.core import (
     eventually,
     every_step,
     implies,
-    lemma,
     negate,
     record,
     replace,
@@ -105,14 +104,6 @@ class Phase(IntEnum):
     ANSWERED = 3  # the engine's answer is not yet in the page
 
 
-class Content(IntEnum):
-    """Where what a byte holds comes from."""
-
-    OLD = 0  # from before somebody looked
-    FRONTEND = 1
-    REPLY = 2
-
-
 @record
 class Header:
     """The fields of the header that bound an access."""
@@ -142,12 +133,11 @@ class State:
     stored: Extent  # written by the backend as a reply
     sent: Extent  # written by a frontend that keeps the rules, as a request
     read: Extent  # read by such a frontend, as a reply
-    byte: U16  # any one byte of the page, by its offset
-    holds: Content
+    byte: U16  # any one byte of the packet area, counted from its begin
+    replied: bool  # the backend has written it since somebody looked
 
 
 RESTING, TAKEN, COPIED, ANSWERED = Phase
-OLD, FRONTEND, REPLY = Content
 NOTHING = Extent(first=HEADER, end=HEADER)
 
 
@@ -157,8 +147,8 @@ def extent(extra: int, length: int) -> Extent:
 
 
 def covers(touched: Extent, byte: int) -> bool:
-    """Whether the byte is one of those touched."""
-    return (touched.first <= byte) & (byte < touched.end)
+    """Whether the byte, counted from the begin of the packet area, is one of those touched."""
+    return (touched.first <= HEADER + byte) & (HEADER + byte < touched.end)
 
 
 def in_the_packet_area(touched: Extent) -> bool:
@@ -171,7 +161,7 @@ def init() -> State:
     zero = Header(length=0, extra=0)
     return State(
         asked=False, page=zero, taken=zero, phase=RESTING, answer=0,
-        copied=NOTHING, stored=NOTHING, sent=NOTHING, read=NOTHING, byte=HEADER, holds=OLD,
+        copied=NOTHING, stored=NOTHING, sent=NOTHING, read=NOTHING, byte=0, replied=False,
     )  # fmt: skip
 
 
@@ -184,40 +174,22 @@ def frontend_stores_a_header(s: State, length: U32, extra: U8, asked: bool) -> S
     return replace(s, page=Header(length=length, extra=extra), asked=asked)
 
 
-@action(by=Actor.FRONTEND, cites=sources.TPMIF_REQUEST_AND_RESPONSE)
-def frontend_stores_a_byte(s: State) -> State:
-    """A hostile frontend stores into the byte at any time."""
-    return replace(s, holds=FRONTEND)
-
-
 @action(by=Actor.FRONTEND, cites=sources.TPMIF_SHARED_PAGE)
 def frontend_looks_at_another_byte(s: State, byte: U16) -> State:
-    """Whatever the claims say of the byte, they say of any byte of the frame."""
-    require(byte < FRAME)
-    return replace(s, byte=byte, holds=OLD)
+    """Whatever the claims say of the byte, they say of any byte behind the header."""
+    return replace(s, byte=byte, replied=False)
 
 
 @action(by=Actor.FRONTEND, cites=(sources.LINUX_SEND_BOUNDS, sources.TPMFRONT_SEND_BOUNDS))
 def frontend_sends(s: State, length: U32) -> State:
-    """A frontend that keeps the rules writes a request that fits, without extra pages."""
-    require(negate(s.asked))
+    """A frontend that keeps the bounds writes a request that fits, without extra pages."""
     require(request_fits(0, length))
-    return send(s, length)
-
-
-def send(s: State, length: int) -> State:
-    """The request is in the page."""
-    sent = extent(0, length)
-    asking = replace(s, page=Header(length=length, extra=0), asked=True, sent=sent)
-    if covers(sent, s.byte):
-        return replace(asking, holds=FRONTEND)
-    return asking
+    return replace(s, page=Header(length=length, extra=0), asked=True, sent=extent(0, length))
 
 
 @action(by=Actor.FRONTEND, cites=(sources.LINUX_RECV_BOUNDS, sources.TPMFRONT_RECV_BOUNDS))
 def frontend_reads(s: State) -> State:
-    """A frontend that keeps the rules reads a reply that fits, and none that does not."""
-    require(negate(s.asked))
+    """A frontend that keeps the bounds reads a reply that fits, and none that does not."""
     require(reply_fits(0, s.page.length))
     return replace(s, read=extent(0, s.page.length))
 
@@ -267,9 +239,7 @@ def reply(s: State, extra: int, length: int, stored: int) -> State:
     touched = extent(extra, stored)
     published = Header(length=length, extra=s.page.extra)
     finished = replace(s, phase=RESTING, asked=False, page=published, stored=touched)
-    if covers(touched, s.byte):
-        return replace(finished, holds=REPLY)
-    return finished
+    return replace(finished, replied=s.replied | covers(touched, s.byte))
 
 
 # ----------------------------------------------------------------------------------------------------------- facts
@@ -315,6 +285,12 @@ def the_snapshot_is_taken_once_a_request(before: State, step: Step, after: State
     return kept | at_once
 
 
+@every_step(covers="N1", about=Actor.BACKEND, cites=sources.TPMIF_REQUEST_AND_RESPONSE)
+def only_what_is_asked_is_taken(before: State, step: Step, after: State) -> bool:
+    """The backend takes up a header only while the state word says SUBMIT."""
+    return implies((before.phase == RESTING) & (after.phase == TAKEN), before.asked)
+
+
 @every_step(covers=("E8", "E7"), about=Actor.BACKEND, cites=sources.TPMBACK_RESPONSE_REREADS_EXTRA)
 def the_reply_begins_where_the_request_began(before: State, step: Step, after: State) -> bool:
     """A reply is stored at the offset of the request that it answers, whatever the header says by then."""
@@ -324,12 +300,10 @@ def the_reply_begins_where_the_request_began(before: State, step: Step, after: S
 @every_step(covers="E21", about=Actor.BACKEND, cites=(sources.TPMBACK_COPIES_THE_RESPONSE, sources.TPMIF_SHARED_PAGE))
 def the_backend_changes_exactly_the_bytes_that_it_publishes(before: State, step: Step, after: State) -> bool:
     """Of the packet area the backend writes [o, o + length) of a reply and leaves every other byte to the frontend."""
-    first = data_offset(before.taken.extra)
-    published = (before.byte >= first) & (before.byte < first + after.page.length)
-    replied = (before.phase == ANSWERED) & (after.phase == RESTING)
-    now = replied & published
-    kept = negate(now) & (after.holds == before.holds)
-    return implies(step.by == Actor.BACKEND, kept | (now & (after.holds == REPLY)))
+    begin = GRANT_REFERENCE * before.taken.extra
+    published = (before.byte >= begin) & (before.byte < begin + after.page.length)
+    now = (before.phase == ANSWERED) & (after.phase == RESTING) & published
+    return implies(step.by == Actor.BACKEND, after.replied == (before.replied | now))
 
 
 @every_step(
@@ -390,14 +364,7 @@ def every_request_comes_to_an_end(s: State) -> bool:
     return s.asked
 
 
-# ---------------------------------------------------------------------------------------------------------- lemmas
-
-
-@lemma
-def what_is_served_fits(s: State) -> bool:
-    """Past the check, the snapshot describes a request inside the frame."""
-    return implies(among(s.phase, COPIED, ANSWERED), request_fits(s.taken.extra, s.taken.length))
-
+# --------------------------------------------------------------------------------------------------- specification
 
 PAGE: Spec[State] = Spec(
     name="page",
@@ -406,7 +373,6 @@ PAGE: Spec[State] = Spec(
     init=init,
     actions=(
         frontend_stores_a_header,
-        frontend_stores_a_byte,
         frontend_looks_at_another_byte,
         frontend_sends,
         frontend_reads,
@@ -423,6 +389,7 @@ PAGE: Spec[State] = Spec(
         the_frontend_writes_requests_only_inside_the_frame,
         the_frontend_reads_replies_only_inside_the_frame,
         the_snapshot_is_taken_once_a_request,
+        only_what_is_asked_is_taken,
         the_reply_begins_where_the_request_began,
         the_backend_changes_exactly_the_bytes_that_it_publishes,
         every_reply_is_a_packet_that_fits,
@@ -430,7 +397,6 @@ PAGE: Spec[State] = Spec(
         an_answer_that_fits_is_delivered_unchanged,
         only_a_request_that_does_not_fit_is_refused,
     ),
-    lemmas=(what_is_served_fits,),
     liveness=(every_request_comes_to_an_end,),
     fair={
         "backend": (
@@ -526,16 +492,14 @@ def whole_buffer(s: State) -> State:
 @action(by=Actor.FRONTEND, cites=(sources.LINUX_SEND_BOUNDS, sources.XENBUS_SETUP_RING_SHARES_4_KIB))
 def check_by_the_size_of_the_guests_pages(s: State, length: U32) -> State:
     """The frontend compares with its own pages of 64 KiB; its packets have up to 4 096 bytes."""
-    require(negate(s.asked))
     require(data_offset(0) + length <= 0x1_0000)
     require(length <= 4096)
-    return send(s, length)
+    return replace(s, page=Header(length=length, extra=0), asked=True, sent=extent(0, length))
 
 
 @action(by=Actor.FRONTEND, cites=sources.LINUX_RECV_BOUNDS)
 def clamp_in_32_bits(s: State) -> State:
     """A length whose sum with the offset wraps is not cut to the frame but to the reader's buffer of 4 096 bytes."""
-    require(negate(s.asked))
     if wrap(data_offset(0) + s.page.length, 32) > FRAME:
         return replace(s, read=extent(0, capacity(0)))
     if s.page.length > 4096:
