@@ -641,6 +641,34 @@ def backends_event_follows_its_stores(s: State) -> State:
     return replace(s, serving=Serving.RESTING, to_frontend=True)
 
 
+@action(by=Actor.FRONTEND, owed=True, cites=sources.LINUX_READS_LENGTH_BEFORE_STATE)
+def frontend_goes_on_to_read(s: State) -> State:
+    """No barrier: data that was loaded before FINISH counts as well."""
+    require(s.asking == Asking.FINISHED)
+    return replace(s, asking=Asking.LOADABLE)
+
+
+@action(by=Actor.BACKEND, owed=True, cites=sources.TPMBACK_SNAPSHOT)
+def backend_goes_on_to_read(s: State) -> State:
+    """No barrier: data that was loaded before SUBMIT counts as well."""
+    require(s.serving == Serving.CALLED)
+    return replace(s, serving=Serving.LOADABLE)
+
+
+@action(by=Actor.FRONTEND, owed=True, cites=(sources.LINUX_RECV, sources.TPMFRONT_RECV))
+def frontend_loads_in_order(s: State) -> State:
+    """The loads of one processor are done in the order of its program."""
+    require(s.asking == Asking.LOADABLE)
+    return replace(s, asking=Asking.RESTING, reply=s.data)
+
+
+@action(by=Actor.BACKEND, owed=True, cites=(sources.TPMBACK_SNAPSHOT, sources.TPMBACK_COPIES_THE_REQUEST))
+def backend_loads_in_order(s: State) -> State:
+    """The loads of one processor are done in the order of its program."""
+    require(s.serving == Serving.LOADABLE)
+    return replace(s, serving=Serving.SERVING, job=s.data)
+
+
 @lemma
 def stores_are_on_their_way_only_before_their_event(s: State) -> bool:
     """No program sends its event with a store on its way, and the state word is behind the data."""
@@ -668,34 +696,30 @@ ORDER_TSO: Spec[State] = dataclasses.replace(
             _in_place_of(backend_sends_the_event, backends_event_follows_its_stores),
             _in_place_of(submit_is_seen, submit_is_seen_after_the_request),
             _in_place_of(finish_is_seen, finish_is_seen_after_the_answer),
+            _in_place_of(frontend_drops_early_loads, frontend_goes_on_to_read),
+            _in_place_of(backend_drops_early_loads, backend_goes_on_to_read),
+            _in_place_of(frontend_reads_the_answer, frontend_loads_in_order),
+            _in_place_of(backend_reads_the_request, backend_loads_in_order),
         ),
         dropped=("frontend_loads_early", "backend_loads_early"),
     ),
     name="order.tso",
-    lemmas=tuple(
-        stores_are_on_their_way_only_before_their_event
-        if known is stores_are_on_their_way_only_before_their_barrier
-        else known
-        for known in ORDER.lemmas
+    lemmas=(
+        stores_are_on_their_way_only_before_their_event,
+        *(
+            known
+            for known in ORDER.lemmas
+            if known
+            not in (
+                stores_are_on_their_way_only_before_their_barrier,
+                what_is_loaded_past_the_barrier_is_what_the_page_holds,
+            )
+        ),
     ),
 )
 
 
 # --------------------------------------------------------------------------------------------------------- defects
-
-
-@action(by=Actor.FRONTEND, owed=True, cites=sources.LINUX_READS_LENGTH_BEFORE_STATE)
-def frontend_keeps_early_loads(s: State) -> State:
-    """Without a barrier the data may have been loaded before the state word."""
-    require(s.asking == Asking.FINISHED)
-    return replace(s, asking=Asking.LOADABLE)
-
-
-@action(by=Actor.BACKEND, owed=True, cites=sources.TPMBACK_SNAPSHOT)
-def backend_keeps_early_loads(s: State) -> State:
-    """Without a barrier the data may have been loaded before the state word."""
-    require(s.serving == Serving.CALLED)
-    return replace(s, serving=Serving.LOADABLE)
 
 
 @action(by=Actor.FRONTEND, owed=True, cites=sources.TPMFRONT_SUBMITS_BEFORE_ARMING)
@@ -734,7 +758,7 @@ DEFECTS: Mapping[str, Spec[State]] = MappingProxyType(
         ),
         "frontend-load": _without(
             ORDER, "frontend-load", "The frontend has no barrier between loading FINISH and loading the data.",
-            (frontend_drops_early_loads, frontend_keeps_early_loads),
+            (frontend_drops_early_loads, frontend_goes_on_to_read),
         ),
         "backend-data": _without(
             ORDER, "backend-data", "The backend has no barrier between its data and FINISH.",
@@ -746,7 +770,7 @@ DEFECTS: Mapping[str, Spec[State]] = MappingProxyType(
         ),
         "backend-load": _without(
             ORDER, "backend-load", "The backend has no barrier between loading SUBMIT and loading the data.",
-            (backend_drops_early_loads, backend_keeps_early_loads),
+            (backend_drops_early_loads, backend_goes_on_to_read),
         ),
         "r10": _without(ORDER, "r10", "The frontend arms after SUBMIT instead of before it.", *ARMED_LATE),
         "tso.r10": _without(
