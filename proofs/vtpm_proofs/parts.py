@@ -55,7 +55,7 @@ class _Running:
     part: Part
     process: BaseProcess
     began: float
-    last_word: str = "started"
+    last_word: str = ""
 
 
 def run_parts(parts: Sequence[Part], jobs: int, report: Report) -> list[Ended]:
@@ -67,6 +67,7 @@ def run_parts(parts: Sequence[Part], jobs: int, report: Report) -> list[Ended]:
     waiting = list(parts)
     running: dict[Connection, _Running] = {}
     ended: dict[str, Ended] = {}
+    spoke = time.monotonic()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -77,7 +78,11 @@ def run_parts(parts: Sequence[Part], jobs: int, report: Report) -> list[Ended]:
                 theirs.close()
                 running[ours] = _Running(part, process, time.monotonic())
                 report(f"{part.name}: {part.question}")
-            for line in _listen(running, ended):
+            lines = _listen(running, ended)
+            if not lines and time.monotonic() - spoke > HEARTBEAT:
+                lines = [_still(work) for work in running.values()]
+            for line in lines:
+                spoke = time.monotonic()
                 report(line)
     finally:
         for work in running.values():
@@ -88,13 +93,8 @@ def run_parts(parts: Sequence[Part], jobs: int, report: Report) -> list[Ended]:
 
 def _listen(running: dict[Connection, _Running], ended: dict[str, Ended]) -> list[str]:
     """Wait for a word from any part; take those that have ended out of `running`; give the lines to show."""
-    spoke = wait(list(running), timeout=HEARTBEAT)
-    if not spoke:
-        return [
-            f"{work.part.name}: still at work after {_age(work):.0f} s ({work.last_word})" for work in running.values()
-        ]
     lines = []
-    for connection in spoke:
+    for connection in wait(list(running), timeout=HEARTBEAT):
         assert isinstance(connection, Connection)
         work = running[connection]
         try:
@@ -115,6 +115,11 @@ def _listen(running: dict[Connection, _Running], ended: dict[str, Ended]) -> lis
         lines.append(f"{work.part.name}: {word} after {_age(work):.1f} s" + (f"; {figures}" if figures else ""))
         lines += [f"{work.part.name}: {shortfall}" for shortfall in outcome.shortfalls]
     return lines
+
+
+def _still(work: _Running) -> str:
+    word = f" ({work.last_word})" if work.last_word else ""
+    return f"{work.part.name}: still at work after {_age(work):.0f} s{word}"
 
 
 def _age(work: _Running) -> float:

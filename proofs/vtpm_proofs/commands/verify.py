@@ -1,0 +1,188 @@
+"""`vtpmspec verify`: every question that the other commands ask, in one run that ends in one screen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import typer
+
+from vtpm_proofs.commands.systems import FALLS_SHORT, wrong_use
+from vtpm_proofs.parts import Ended, Outcome, Part, Report, run_parts
+
+SCHEMA: Final = "vtpmspec/verify/1"
+
+TAIL: Final = 25
+"""Lines of a command's own words that are repeated when it falls short."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """Asks a question by running a sub-command of vtpmspec in a process of its own.
+
+    `figures` takes what is worth counting from the JSON that the sub-command prints.
+    """
+
+    words: tuple[str, ...]
+    figures: Callable[[Any], Mapping[str, int]]
+
+    @property
+    def line(self) -> str:
+        """What somebody would type to ask the same."""
+        return " ".join(("vtpmspec", *self.words))
+
+    def __call__(self, report: Report) -> Outcome:
+        """Run it. Whatever is neither `holds` nor `falls short`, or no JSON, is a shortfall, too."""
+        complaints = []
+        with tempfile.TemporaryFile("w+") as printed:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "vtpm_proofs.cli", *self.words, "--json"],
+                stdout=printed, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            assert process.stderr is not None
+            for line in process.stderr:
+                complaints.append(line.rstrip())
+                report(complaints[-1])
+            process.wait()
+            printed.seek(0)
+            said = printed.read()
+        if process.returncode not in (0, FALLS_SHORT):
+            return Outcome(shortfalls=(_told(f"`{self.line}` ended with code {process.returncode}", complaints),))
+        try:
+            figures = dict(self.figures(json.loads(said)))
+        except (ValueError, LookupError, TypeError) as error:
+            return Outcome(shortfalls=(_told(f"`{self.line}` printed JSON of another shape: {error!r}", complaints),))
+        if process.returncode == FALLS_SHORT:
+            return Outcome(figures, (_told(f"run `{self.line}` to see what falls short", complaints),))
+        return Outcome(figures)
+
+
+def _told(sentence: str, complaints: list[str]) -> str:
+    return "\n".join([sentence, *complaints[-TAIL:]])
+
+
+# ------------------------------------------------------------------------------------------------ what is counted
+
+
+def _proved(document: Any) -> dict[str, int]:
+    """Obligations, by method and by solver; facts count once for each system that they are proved in."""
+    systems = document["systems"]
+    obligations = [one for system in systems for one in system["obligations"]]
+    methods = Counter(one["method"] for one in obligations)
+    solvers = Counter(answer["solver"] for one in obligations for answer in one["answers"] if answer["how"] == "query")
+    facts = {(system["name"], one["fact"]) for system in systems for one in system["obligations"]}
+    return {
+        "systems": len(systems),
+        "facts and lemmas": len(facts),
+        "obligations": len(obligations),
+        **{f"by {method}": number for method, number in methods.items()},
+        **{f"queries to {solver}": number for solver, number in solvers.items()},
+    }
+
+
+def _cited(document: Any) -> dict[str, int]:
+    return {"citations": len(document["citations"]), "uncited": len(document["uncited"])}
+
+
+PARTS: Final = (
+    Part(
+        "prove",
+        "does every fact hold in every run, by Z3 and by cvc5?",
+        Command(("prove", "--solver", "z3,cvc5", "--no-cache"), _proved),
+    ),
+    Part("cite", "does every action and every fact name its source?", Command(("cite",), _cited)),
+)
+"""The questions, those that take longest first."""
+
+
+# ------------------------------------------------------------------------------------------------------ the command
+
+
+def verify(
+    parts: Annotated[
+        list[str] | None, typer.Argument(metavar="[PART]...", help="Which parts to ask; all if left out.")
+    ] = None,
+    *,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Parts asked at the same time.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+) -> None:
+    """Ask everything: proofs, searches, mutants, traces, recordings, citations.
+
+    How far it is goes to the error output, the table at the end to the output.
+    Exit code 0: everything holds; 1: something falls short; 2: wrong use.
+
+    Example: vtpmspec verify prove cite
+    """
+    known = {part.name: part for part in PARTS}
+    unknown = [name for name in parts or () if name not in known]
+    if unknown:
+        raise wrong_use(f"no part is called {unknown[0]!r}; there are {', '.join(known)}")
+    asked = [part for part in PARTS if not parts or part.name in parts]
+    began = time.monotonic()
+
+    def report(line: str) -> None:
+        typer.echo(f"[{time.monotonic() - began:4.0f} s] {line}", err=True)
+
+    ended = run_parts(asked, jobs, report)
+    seconds = time.monotonic() - began
+    if as_json:
+        typer.echo(json.dumps(_document(ended, seconds), indent=1))
+    else:
+        _show(ended, seconds)
+    if not all(one.outcome.holds for one in ended):
+        raise typer.Exit(FALLS_SHORT)
+
+
+def _document(ended: Sequence[Ended], seconds: float) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "holds": all(one.outcome.holds for one in ended),
+        "seconds": round(seconds, 3),
+        "parts": [
+            {
+                "name": one.part.name,
+                "question": one.part.question,
+                "holds": one.outcome.holds,
+                "figures": dict(one.outcome.figures),
+                "shortfalls": list(one.outcome.shortfalls),
+                "seconds": round(one.seconds, 3),
+                "processor_seconds": round(one.processor_seconds, 3),
+            }
+            for one in ended
+        ],
+    }
+
+
+def _show(ended: Sequence[Ended], seconds: float) -> None:
+    from rich.table import Table
+
+    from vtpm_proofs.report.console import console
+
+    whole = sum(one.processor_seconds for one in ended) or 1.0
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("part", no_wrap=True)
+    table.add_column("found")
+    table.add_column("seconds", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("")
+    for one in ended:
+        table.add_row(
+            one.part.name,
+            ", ".join(f"{number} {name}" for name, number in one.outcome.figures.items()),
+            f"{one.seconds:.1f}",
+            f"{one.processor_seconds / whole:.0%}",
+            "holds" if one.outcome.holds else "[bold red]falls short[/]",
+        )
+    out = console()
+    out.print()
+    out.print(table)
+    short = [one.part.name for one in ended if not one.outcome.holds]
+    told = f"{len(short)} of {len(ended)} parts fall short: {', '.join(short)}" if short else "everything holds"
+    out.print(f"{told}, {seconds:.0f} s")
