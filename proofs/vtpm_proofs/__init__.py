@@ -1,0 +1,1 @@
+"""Why the specification holds: symbolic runs, proofs, searches, mutants, and the command `vtpmspec`."""
