@@ -41,16 +41,13 @@ class Command:
     def __call__(self, report: Report) -> Outcome:
         """Run it. Whatever is neither `holds` nor `falls short`, or no JSON, is a shortfall, too."""
         complaints = []
+        command = [sys.executable, "-m", "vtpm_proofs.cli", *self.words, "--json"]
         with tempfile.TemporaryFile("w+") as printed:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "vtpm_proofs.cli", *self.words, "--json"],
-                stdout=printed, stderr=subprocess.PIPE, text=True,
-            )  # fmt: skip
-            assert process.stderr is not None
-            for line in process.stderr:
-                complaints.append(line.rstrip())
-                report(complaints[-1])
-            process.wait()
+            with subprocess.Popen(command, stdout=printed, stderr=subprocess.PIPE, text=True) as process:
+                assert process.stderr is not None
+                for line in process.stderr:
+                    complaints.append(line.rstrip())
+                    report(complaints[-1])
             printed.seek(0)
             said = printed.read()
         if process.returncode not in (0, FALLS_SHORT):
