@@ -584,24 +584,11 @@ def an_open_connection_is_published(s: Device) -> bool:
 
 
 @lemma
-def the_backend_knows_the_keys(s: Device) -> bool:
-    """What the backend has read of the keys is what the open connection published."""
-    read = s.tracked & negate(s.backend_told) & s.open & among(s.fe_state, INITIALISED, CONNECTED)
-    return implies(read, s.seen_keys == s.keys)
-
-
-@lemma
 def a_closing_device_is_known_to_close(s: Device) -> bool:
     """A device that is not online is about to close, or gone; the backend is told, or knows."""
     return implies(negate(s.online), among(s.be_state, UNKNOWN, CLOSING, CLOSED)) & implies(
         s.tracked & negate(s.online), s.backend_told | s.leaving
     )
-
-
-@lemma
-def the_backends_state_is_one_of_six(s: Device) -> bool:
-    """The backend's node never holds Initialised, a reconfiguration, or what is no state."""
-    return negate(among(s.be_state, INITIALISED, RECONFIGURING, RECONFIGURED, INVALID))
 
 
 # ------------------------------------------------------------------------------------------------------- liveness
@@ -760,11 +747,10 @@ FACTS = (
 )
 
 LEMMAS = (
+    ring.a_fresh_page_is_empty,
     a_device_is_tracked_by_a_living_backend,
     an_open_connection_is_published,
-    the_backend_knows_the_keys,
     a_closing_device_is_known_to_close,
-    the_backends_state_is_one_of_six,
 )
 
 LIVENESS = (

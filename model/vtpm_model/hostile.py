@@ -99,10 +99,8 @@ LEMMAS = (
     ring.requests_are_numbered_in_order,
     ring.a_submitted_request_is_new,
     ring.a_submitted_request_is_of_this_connection,
-    ring.what_is_in_service_is_of_this_connection,
     handshake.a_device_is_tracked_by_a_living_backend,
     handshake.a_closing_device_is_known_to_close,
-    handshake.the_backends_state_is_one_of_six,
 )
 """What holds of a connection whose frontend keeps no rule."""
 

@@ -272,12 +272,6 @@ def a_request_waits_on_a_connection(s: State) -> bool:
 
 
 @lemma
-def a_backend_that_is_down_serves_nobody(s: State) -> bool:
-    """A dead backend has no connection and no command."""
-    return implies(negate(s.up), negate(s.x.connected) & negate(s.y.connected) & (s.serving == NOBODY))
-
-
-@lemma
 def a_connection_keeps_its_address(s: State) -> bool:
     """The connection that a command in service came from is where it was; it is not a later one."""
     x_job = implies(s.serving == X, s.job_epoch <= s.x.epoch)
@@ -342,7 +336,6 @@ ISOLATION = Spec(
     lemmas=(
         turns_are_given_in_order,
         a_request_waits_on_a_connection,
-        a_backend_that_is_down_serves_nobody,
         a_connection_keeps_its_address,
     ),
     liveness=(a_ready_frontend_waits,),

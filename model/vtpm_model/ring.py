@@ -766,12 +766,6 @@ def a_fresh_page_is_empty(s: Ring) -> bool:
     return implies(s.fresh, s.granted & negate(s.open) & (s.page == EMPTY_PAGE))
 
 
-@lemma
-def the_state_byte_names_a_state(s: Ring) -> bool:
-    """Neither end stores a byte that names no state."""
-    return s.page.state != OTHER
-
-
 # ------------------------------------------------------------------------------------------------------- liveness
 
 
@@ -930,8 +924,6 @@ LEMMAS = (
     what_is_in_service_is_of_this_connection,
     what_is_ready_stands_in_its_page,
     a_cancel_being_acknowledged_stands_in_its_page,
-    a_fresh_page_is_empty,
-    the_state_byte_names_a_state,
 )
 
 LIVENESS = (a_request_stands_unanswered, a_caller_waits)
