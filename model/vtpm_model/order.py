@@ -158,9 +158,9 @@ def frontend_stores_submit(s: State) -> State:
 
 @action(by=Actor.FRONTEND, owed=True, cites=(sources.LINUX_SUBMITS, sources.TPMFRONT_SEND))
 def frontend_waits_for_submit(s: State) -> State:
-    """The barrier before the event: whatever was stored is seen first."""
+    """The barrier before the event: SUBMIT is seen first."""
     require(s.asking == Asking.SUBMITTED)
-    require(negate(s.request_on_its_way | s.submit_on_its_way))
+    require(negate(s.submit_on_its_way))
     return replace(s, asking=Asking.SEEN_BY_ALL)
 
 
@@ -255,9 +255,9 @@ def backend_stores_finish(s: State) -> State:
 
 @action(by=Actor.BACKEND, owed=True, cites=sources.TPMBACK_STORES_FINISH)
 def backend_waits_for_finish(s: State) -> State:
-    """The barrier before the event: whatever was stored is seen first."""
+    """The barrier before the event: FINISH is seen first."""
     require(s.serving == Serving.FINISHED)
-    require(negate(s.answer_on_its_way | s.finish_on_its_way))
+    require(negate(s.finish_on_its_way))
     return replace(s, serving=Serving.SEEN_BY_ALL)
 
 
@@ -294,9 +294,9 @@ def answer_is_seen(s: State) -> State:
 
 @action(by=Actor.BACKEND, owed=True, cites=sources.MINIOS_ARM_BARRIERS)
 def finish_is_seen(s: State) -> State:
-    """FINISH reaches memory."""
+    """FINISH reaches memory, for the request whose SUBMIT it replaces."""
     require(s.finish_on_its_way)
-    return replace(s, finish_on_its_way=False, word=FINISH, number=s.called_for)
+    return replace(s, finish_on_its_way=False, word=FINISH)
 
 
 @action(by=Actor.FRONTEND, cites=sources.MINIOS_ARM_BARRIERS)
@@ -622,14 +622,14 @@ def finish_is_seen_after_the_answer(s: State) -> State:
     """The stores of one processor are seen in the order in which it made them."""
     require(s.finish_on_its_way)
     require(negate(s.answer_on_its_way))
-    return replace(s, finish_on_its_way=False, word=FINISH, number=s.called_for)
+    return replace(s, finish_on_its_way=False, word=FINISH)
 
 
 @action(by=Actor.FRONTEND, owed=True, cites=sources.SEND_SETS_PENDING)
 def frontends_event_follows_its_stores(s: State) -> State:
     """Raising the event is a store of the same processor, behind all the others."""
     require(s.asking == Asking.SEEN_BY_ALL)
-    require(negate(s.request_on_its_way | s.submit_on_its_way))
+    require(negate(s.submit_on_its_way))
     return replace(s, asking=Asking.WAITING, to_backend=True)
 
 
@@ -637,7 +637,7 @@ def frontends_event_follows_its_stores(s: State) -> State:
 def backends_event_follows_its_stores(s: State) -> State:
     """Raising the event is a store of the same processor, behind all the others."""
     require(s.serving == Serving.SEEN_BY_ALL)
-    require(negate(s.answer_on_its_way | s.finish_on_its_way))
+    require(negate(s.finish_on_its_way))
     return replace(s, serving=Serving.RESTING, to_frontend=True)
 
 
@@ -733,7 +733,7 @@ def frontend_does_not_arm_yet(s: State) -> State:
 def frontend_arms_and_sends_the_event(s: State) -> State:
     """The frontend arms when SUBMIT is already seen, then sends its event."""
     require(s.asking == Asking.SEEN_BY_ALL)
-    require(negate(s.request_on_its_way | s.submit_on_its_way))
+    require(negate(s.submit_on_its_way))
     return replace(s, asking=Asking.WAITING, armed=True, to_backend=True)
 
 

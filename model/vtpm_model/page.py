@@ -17,7 +17,6 @@ from types import MappingProxyType
 from vtpm_model import sources
 from vtpm_model.core import (
     U8,
-    U16,
     U32,
     Action,
     Actor,
@@ -133,8 +132,6 @@ class State:
     stored: Extent  # written by the backend as a reply
     sent: Extent  # written by a frontend that keeps the rules, as a request
     read: Extent  # read by such a frontend, as a reply
-    byte: U16  # any one byte of the packet area, counted from its begin
-    replied: bool  # the backend has written it since somebody looked
 
 
 RESTING, TAKEN, COPIED, ANSWERED = Phase
@@ -144,11 +141,6 @@ NOTHING = Extent(first=HEADER, end=HEADER)
 def extent(extra: int, length: int) -> Extent:
     """The bytes of a packet."""
     return Extent(first=data_offset(extra), end=data_offset(extra) + length)
-
-
-def covers(touched: Extent, byte: int) -> bool:
-    """Whether the byte, counted from the begin of the packet area, is one of those touched."""
-    return (touched.first <= HEADER + byte) & (HEADER + byte < touched.end)
 
 
 def in_the_packet_area(touched: Extent) -> bool:
@@ -161,7 +153,7 @@ def init() -> State:
     zero = Header(length=0, extra=0)
     return State(
         asked=False, page=zero, taken=zero, phase=RESTING, answer=0,
-        copied=NOTHING, stored=NOTHING, sent=NOTHING, read=NOTHING, byte=0, replied=False,
+        copied=NOTHING, stored=NOTHING, sent=NOTHING, read=NOTHING,
     )  # fmt: skip
 
 
@@ -172,12 +164,6 @@ def init() -> State:
 def frontend_stores_a_header(s: State, length: U32, extra: U8, asked: bool) -> State:
     """A hostile frontend stores any header at any time."""
     return replace(s, page=Header(length=length, extra=extra), asked=asked)
-
-
-@action(by=Actor.FRONTEND, cites=sources.TPMIF_SHARED_PAGE)
-def frontend_looks_at_another_byte(s: State, byte: U16) -> State:
-    """Whatever the claims say of the byte, they say of any byte behind the header."""
-    return replace(s, byte=byte, replied=False)
 
 
 @action(by=Actor.FRONTEND, cites=(sources.LINUX_SEND_BOUNDS, sources.TPMFRONT_SEND_BOUNDS))
@@ -236,10 +222,8 @@ def backend_replies(s: State) -> State:
 
 def reply(s: State, extra: int, length: int, stored: int) -> State:
     """The reply is in the page: `length` is published, `stored` bytes are written, the state word says FINISH."""
-    touched = extent(extra, stored)
     published = Header(length=length, extra=s.page.extra)
-    finished = replace(s, phase=RESTING, asked=False, page=published, stored=touched)
-    return replace(finished, replied=s.replied | covers(touched, s.byte))
+    return replace(s, phase=RESTING, asked=False, page=published, stored=extent(extra, stored))
 
 
 # ----------------------------------------------------------------------------------------------------------- facts
@@ -257,12 +241,6 @@ def the_request_is_copied_from_where_its_header_said(s: State) -> bool:
     served = among(s.phase, COPIED, ANSWERED)
     offset = HEADER + GRANT_REFERENCE * s.taken.extra
     return implies(served, (s.copied.first == offset) & (s.copied.end == offset + s.taken.length))
-
-
-@always(covers="E7", about=Actor.BACKEND, cites=(sources.TPMBACK_LENGTH_BEFORE_CHECK, sources.TPMIF_SHARED_PAGE))
-def the_backend_writes_replies_only_inside_the_frame(s: State) -> bool:
-    """Every byte that the backend wrote as a reply lies in the packet area of the frame."""
-    return in_the_packet_area(s.stored)
 
 
 @always(covers="E7", about=Actor.FRONTEND, cites=(sources.LINUX_SEND_BOUNDS, sources.XENBUS_SETUP_RING_SHARES_4_KIB))
@@ -294,16 +272,21 @@ def only_what_is_asked_is_taken(before: State, step: Step, after: State) -> bool
 @every_step(covers=("E8", "E7"), about=Actor.BACKEND, cites=sources.TPMBACK_RESPONSE_REREADS_EXTRA)
 def the_reply_begins_where_the_request_began(before: State, step: Step, after: State) -> bool:
     """A reply is stored at the offset of the request that it answers, whatever the header says by then."""
-    return implies(after.stored != before.stored, after.stored.first == before.copied.first)
+    return implies(replies(before, after), after.stored.first == before.copied.first)
 
 
 @every_step(covers="E21", about=Actor.BACKEND, cites=(sources.TPMBACK_COPIES_THE_RESPONSE, sources.TPMIF_SHARED_PAGE))
-def the_backend_changes_exactly_the_bytes_that_it_publishes(before: State, step: Step, after: State) -> bool:
-    """Of the packet area the backend writes [o, o + length) of a reply and leaves every other byte to the frontend."""
-    begin = GRANT_REFERENCE * before.taken.extra
-    published = (before.byte >= begin) & (before.byte < begin + after.page.length)
-    now = (before.phase == ANSWERED) & (after.phase == RESTING) & published
-    return implies(step.by == Actor.BACKEND, after.replied == (before.replied | now))
+def the_backend_writes_exactly_the_bytes_that_it_publishes(before: State, step: Step, after: State) -> bool:
+    """Of the packet area the backend writes as many bytes as the header then says, and leaves the rest as it was."""
+    written = after.stored.end - after.stored.first
+    return implies(replies(before, after), written == after.page.length) & implies(
+        negate(replies(before, after)), after.stored == before.stored
+    )
+
+
+def replies(before: State, after: State) -> bool:
+    """The step ends the service of a request."""
+    return (before.phase == ANSWERED) & (after.phase == RESTING)
 
 
 @every_step(
@@ -312,18 +295,32 @@ def the_backend_changes_exactly_the_bytes_that_it_publishes(before: State, step:
     cites=(sources.VTPMMGR_LISTS_MORE_THAN_A_PAGE, sources.VTPM_SKIPS_AN_EMPTY_REQUEST),
 )
 def every_reply_is_a_packet_that_fits(before: State, step: Step, after: State) -> bool:
-    """A served request is answered by 10 bytes or more, by no more than fitted when it was taken, and all are there."""
-    replied = (before.phase == ANSWERED) & (after.phase == RESTING)
+    """A served request is answered by 10 bytes or more, and by no more than fitted when its header was taken."""
     length = after.page.length
-    whole = after.stored.end == after.stored.first + length
     fits = (length >= TPM_HEADER) & (length <= FRAME - HEADER - GRANT_REFERENCE * before.taken.extra)
-    return implies(replied, fits & whole)
+    return implies(replies(before, after), fits)
+
+
+@every_step(
+    covers="E7",
+    about=Actor.BACKEND,
+    cites=(sources.TPMBACK_LENGTH_BEFORE_CHECK, sources.TPMIF_SHARED_PAGE),
+    derived_from=(
+        "the_request_is_copied_from_where_its_header_said",
+        "the_reply_begins_where_the_request_began",
+        "the_backend_writes_exactly_the_bytes_that_it_publishes",
+        "every_reply_is_a_packet_that_fits",
+    ),
+)
+def the_backend_writes_replies_only_inside_the_frame(before: State, step: Step, after: State) -> bool:
+    """Every byte that the backend writes as a reply lies in the packet area of the frame."""
+    return implies(after.stored != before.stored, in_the_packet_area(after.stored))
 
 
 @every_step(covers=("E7", "N3"), about=Actor.BACKEND, cites=sources.TPMBACK_LENGTH_BEFORE_CHECK)
 def the_backend_touches_the_header_only_to_publish_a_reply(before: State, step: Step, after: State) -> bool:
     """The backend stores a length only together with the reply of that length, and never the number of extra pages."""
-    published = (before.phase == ANSWERED) & (after.phase == RESTING) & negate(after.asked)
+    published = replies(before, after) & negate(after.asked)
     same = after.page.length == before.page.length
     return implies(step.by == Actor.BACKEND, (same | published) & (after.page.extra == before.page.extra))
 
@@ -331,9 +328,8 @@ def the_backend_touches_the_header_only_to_publish_a_reply(before: State, step: 
 @every_step(covers="N3", about=Actor.BACKEND, cites=sources.TPMBACK_COPIES_THE_RESPONSE)
 def an_answer_that_fits_is_delivered_unchanged(before: State, step: Step, after: State) -> bool:
     """The published length is the engine's wherever that is a packet that fits."""
-    replied = (before.phase == ANSWERED) & (after.phase == RESTING)
     fits = (before.answer >= TPM_HEADER) & (before.answer <= FRAME - HEADER - GRANT_REFERENCE * before.taken.extra)
-    return implies(replied & fits, after.page.length == before.answer)
+    return implies(replies(before, after) & fits, after.page.length == before.answer)
 
 
 @every_step(covers="E10", about=Actor.BACKEND, cites=sources.TPMBACK_BAD_REQUEST_STAYS_READY)
@@ -373,7 +369,6 @@ PAGE: Spec[State] = Spec(
     init=init,
     actions=(
         frontend_stores_a_header,
-        frontend_looks_at_another_byte,
         frontend_sends,
         frontend_reads,
         backend_takes_the_header,
@@ -385,14 +380,14 @@ PAGE: Spec[State] = Spec(
     facts=(
         the_backend_reads_requests_only_inside_the_frame,
         the_request_is_copied_from_where_its_header_said,
-        the_backend_writes_replies_only_inside_the_frame,
         the_frontend_writes_requests_only_inside_the_frame,
         the_frontend_reads_replies_only_inside_the_frame,
         the_snapshot_is_taken_once_a_request,
         only_what_is_asked_is_taken,
         the_reply_begins_where_the_request_began,
-        the_backend_changes_exactly_the_bytes_that_it_publishes,
+        the_backend_writes_exactly_the_bytes_that_it_publishes,
         every_reply_is_a_packet_that_fits,
+        the_backend_writes_replies_only_inside_the_frame,
         the_backend_touches_the_header_only_to_publish_a_reply,
         an_answer_that_fits_is_delivered_unchanged,
         only_a_request_that_does_not_fit_is_refused,
@@ -435,6 +430,31 @@ def second_fetch(s: State) -> State:
     require(s.phase == TAKEN)
     require(request_fits(s.taken.extra, s.taken.length))
     return replace(s, phase=COPIED, copied=extent(s.page.extra, s.page.length))
+
+
+@action(by=Actor.BACKEND, owed=True, cites=sources.TPMBACK_SNAPSHOT)
+def extra_of_the_request_before(s: State) -> State:
+    """Only the length is taken; the number of extra pages is the one that was found before."""
+    require(s.asked)
+    require(s.phase == RESTING)
+    return replace(s, phase=TAKEN, taken=Header(length=s.page.length, extra=s.taken.extra))
+
+
+@action(by=Actor.BACKEND, owed=True, cites=sources.TPMIF_CANCEL)
+def length_at_refusal(s: State) -> State:
+    """A refusal leaves a length of 0 behind."""
+    require(s.phase == TAKEN)
+    require(negate(request_fits(s.taken.extra, s.taken.length)))
+    return replace(s, phase=RESTING, asked=False, page=Header(length=0, extra=s.page.extra))
+
+
+@action(by=Actor.BACKEND, owed=True, cites=sources.TPMFRONT_SEND_BOUNDS)
+def constant_offset(s: State) -> State:
+    """The reply is placed behind the header, whatever lies between it and the request."""
+    require(s.phase == ANSWERED)
+    if reply_fits(s.taken.extra, s.answer):
+        return reply(s, 0, s.answer, s.answer)
+    return reply(s, 0, TPM_HEADER, TPM_HEADER)
 
 
 @action(by=Actor.BACKEND, owed=True, cites=sources.TPMBACK_RESPONSE_REREADS_EXTRA)
@@ -557,6 +577,18 @@ DEFECTS: Mapping[str, Spec[State]] = MappingProxyType(
         ),
         "whole-buffer": _defect(
             "whole-buffer", "A reply brings along what its buffer held before.", (backend_replies, whole_buffer)
+        ),
+        "stale-extra": _defect(
+            "stale-extra", "The number of extra pages is not read anew for each request.",
+            (backend_takes_the_header, extra_of_the_request_before),
+        ),
+        "constant-offset": _defect(
+            "constant-offset", "The reply is placed at offset 8, whatever the number of extra pages.",
+            (backend_replies, constant_offset),
+        ),
+        "length-at-refusal": _defect(
+            "length-at-refusal", "The backend stores a length without a reply.",
+            (backend_refuses_the_request, length_at_refusal),
         ),
     }
 )  # fmt: skip
