@@ -584,6 +584,13 @@ def an_open_connection_is_published(s: Device) -> bool:
 
 
 @lemma
+def the_backend_knows_the_keys(s: Device) -> bool:
+    """What the backend has read of the keys is what the open connection published."""
+    read = s.tracked & negate(s.backend_told) & s.open & among(s.fe_state, INITIALISED, CONNECTED)
+    return implies(read, s.seen_keys == s.keys)
+
+
+@lemma
 def a_closing_device_is_known_to_close(s: Device) -> bool:
     """A device that is not online is about to close, or gone; the backend is told, or knows."""
     return implies(negate(s.online), among(s.be_state, UNKNOWN, CLOSING, CLOSED)) & implies(
@@ -681,6 +688,36 @@ def a_toolstack_waits_for_the_backend(s: Device) -> bool:
     return s.up & s.complete & negate(s.online) & negate(among(s.be_state, CLOSED, UNKNOWN))
 
 
+def knows_the_connection(s: Device) -> bool:
+    """The backend has read what the frontend published."""
+    return among(s.seen, INITIALISED, CONNECTED) & (s.seen_keys == s.keys)
+
+
+def connecting(s: Device) -> str:
+    """What the backend does next for a frontend that has published a connection."""
+    if negate(knows_the_connection(s)):
+        return "the backend looks"
+    return "the backend disconnects" if s.mapped != 0 else "the backend maps"
+
+
+def distance_to_connection(s: Device) -> tuple[int, ...]:
+    """How far the backend is from holding what the frontend published."""
+    return (0 if knows_the_connection(s) else 1, 1 if s.mapped != 0 else 0)
+
+
+@eventually(
+    helpful=connecting,
+    rank=distance_to_connection,
+    covers=("E10", "E19"),
+    about=BACKEND,
+    cites=(sources.LINUX_TPMIF_OPEN, sources.TPMBACK_STAYS_CONNECTED),
+)
+def a_published_connection_waits_for_its_backend(s: Device) -> bool:
+    """The backend lets go of what it held before and maps what the frontend published, or goes to Closed."""
+    published = s.open & among(s.fe_state, INITIALISED, CONNECTED) & (s.mapped != s.epoch)
+    return s.tracked & s.online & negate(s.leaving) & published & among(s.be_state, INIT_WAIT, CONNECTED)
+
+
 @eventually(
     helpful=lambda s: "the frontend loses the device",
     rank=lambda s: (0,),
@@ -750,6 +787,7 @@ LEMMAS = (
     ring.a_fresh_page_is_empty,
     a_device_is_tracked_by_a_living_backend,
     an_open_connection_is_published,
+    the_backend_knows_the_keys,
     a_closing_device_is_known_to_close,
 )
 
@@ -758,12 +796,14 @@ LIVENESS = (
     a_watch_event_waits,
     a_closed_frontend_waits_for_its_backend,
     a_toolstack_waits_for_the_backend,
+    a_published_connection_waits_for_its_backend,
     a_connection_has_lost_its_backend,
 )
 
 FAIR = {
     "the backend tracks": ("backend_tracks",),
     "the backend looks": ("backend_looks",),
+    "the backend maps": ("backend_maps", "backend_refuses_connection"),
     "the backend disconnects": ("backend_disconnects",),
     "the backend awaits reopening": ("backend_awaits_reopening",),
     "the backend closes": ("backend_closes",),

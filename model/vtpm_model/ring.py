@@ -620,7 +620,7 @@ def the_backend_touches_only_a_mapped_page(before: Ring, step: Step, after: Ring
     if step.by != BACKEND:
         return True
     stored = before.page != after.page
-    read = (negate(before.ready) & after.ready) | was_given(before, step, after)
+    read = (before.ready != after.ready) | was_given(before, step, after)
     return implies(stored | read, before.mapped != 0)
 
 
