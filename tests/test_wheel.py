@@ -91,3 +91,11 @@ def test_the_packages_come_from_the_wheel(installed: Installed) -> None:
     assert said.returncode == 0, said.stderr
     for file in said.stdout.split():
         assert Path(file).is_relative_to(installed.folder)
+
+
+@pytest.mark.parametrize(
+    "line", ["vtpmspec list", "vtpmspec explain ring.no_request_is_lost", "vtpmspec prove", "vtpmspec cite"]
+)
+def test_a_command_runs_from_the_wheel_alone(installed: Installed, line: str) -> None:
+    said = installed.run(*line.split())
+    assert said.returncode == 0, said.stdout + said.stderr
