@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from vtpm_model import handshake, ring
 from vtpm_model.core import U8, U32, Action, Actor, Spec, action, among, negate, record, replace, require
 from vtpm_model.device import DEVICE
-from vtpm_model.handshake import CLOSED, CLOSING, CONNECTED, INITIALISED, UNKNOWN, Device, XenbusState
+from vtpm_model.handshake import CLOSED, CLOSING, CONNECTED, UNKNOWN, Device, XenbusState
 from vtpm_model.page import request_fits
 from vtpm_model.ring import FINISH, IDLE, SUBMIT, RingState
 
@@ -146,6 +146,7 @@ def driver_stores_extra(s: R, extra: U8) -> R:
 @action(by=FRONTEND)
 def driver_stores_state(s: R, state: RingState) -> R:
     """The driver stores the state byte of the page that it published last; each SUBMIT is a request of its own."""
+    s = replace(s, frontend_owes_event=True)
     if state == SUBMIT:
         return replace(s, request=s.request + 1, page=replace(s.page, state=state, request=s.request + 1))
     return replace(s, page=replace(s.page, state=state))
@@ -156,6 +157,7 @@ def driver_stores_into_old_page(s: R, length: U32, state: RingState, extra: U8) 
     """The driver stores a header into the page of a connection that the backend still holds after others were made."""
     require((s.mapped != 0) & (s.mapped != s.epoch))
     page = replace(s.old_page, length=length, state=state, extra=extra)
+    s = replace(s, frontend_owes_event=True)
     if state == SUBMIT:
         return replace(s, request=s.request + 1, old_page=replace(page, request=s.request + 1))
     return replace(s, old_page=page)
@@ -169,7 +171,7 @@ def driver_replies(s: R, length: U32, state: RingState, extra: U8, named: U32) -
     """The driver stores into a frontend's page, which then has this header, and a packet that names this length."""
     answer = s.request if state == FINISH else s.page.answer
     page = replace(s.page, length=length, state=state, extra=extra, answer=answer)
-    return replace(s, page=page, named=named)
+    return replace(s, page=page, named=named, backend_owes_event=True)
 
 
 # --------------------------------------------------------------------------------------- the driver as the application
@@ -215,13 +217,13 @@ def driver_fails_connection(s: R) -> R:
 @action(by=Actor.XEN)
 def driver_raises_backend_event(s: R) -> R:
     """An event reaches the backend's port."""
-    return replace(s, to_backend=s.mapped != 0)
+    return replace(s, to_backend=s.mapped != 0, frontend_owes_event=False)
 
 
 @action(by=Actor.XEN)
 def driver_raises_frontend_event(s: R) -> R:
     """An event reaches the frontend's port."""
-    return replace(s, to_frontend=s.granted)
+    return replace(s, to_frontend=s.granted, backend_owes_event=False)
 
 
 DRIVER = (
@@ -313,8 +315,8 @@ def backend_drops_stale_answer(s: R) -> R:
 
 
 def opening(s: Driven) -> bool:
-    """The application wants the frontend open, and nothing speaks against it."""
-    return (s.wish == Wish.OPEN) & negate(must_close(s))
+    """The application wants the frontend open."""
+    return s.wish == Wish.OPEN
 
 
 def must_close(s: Driven) -> bool:
@@ -326,7 +328,7 @@ def must_close(s: Driven) -> bool:
 
 def reads_version(s: Driven) -> bool:
     """The backend has connected, and the frontend does not know its version yet."""
-    return opening(s) & negate(s.peer_v2) & among(s.be_state, INITIALISED, CONNECTED)
+    return opening(s) & negate(s.peer_v2) & (s.be_state == CONNECTED)
 
 
 def when(declared: Action[Device], condition: Callable[[Driven], bool]) -> Action[Driven]:
@@ -376,7 +378,7 @@ REPLACED: tuple[Action[Driven], ...] = (
     when(handshake.frontend_publishes, opening),
     when(handshake.frontend_goes_to_initialised, opening),
     when(handshake.frontend_reads_version, reads_version),
-    when(handshake.frontend_goes_to_connected, opening),
+    when(handshake.frontend_goes_to_connected, lambda s: opening(s) & negate(must_close(s))),
     when(handshake.frontend_starts_closing, must_close),
     when(handshake.frontend_closes, lambda s: must_close(s) | (s.fe_state == CLOSING)),
     frontend_submits,

@@ -179,9 +179,9 @@ def backend_follows_closing(s: M) -> M:
 
 @action(by=BACKEND, owed=True)
 def backend_starts_closing(s: M) -> M:
-    """The backend leaves: for a frontend that has gone, or because it was told to shut down."""
+    """The backend leaves a frontend that has gone, or shuts down; it drops its flag first."""
     require((s.task == Task.LEAVE) | (s.stopped & s.tracked & (s.task == Task.NONE)))
-    return change_state(replace(s, leaving=True), CLOSING, Task.LET_GO)
+    return change_state(replace(s, leaving=True, ready=False), CLOSING, Task.LET_GO)
 
 
 @action(by=BACKEND, owed=True)
@@ -211,7 +211,7 @@ def backend_closes(s: M) -> M:
 def backend_releases_device(s: M) -> M:
     """The backend closes the device towards its application, whether that still works for it or not."""
     require(s.task == Task.RELEASE)
-    return replace(s, tracked=False, leaving=False, ready=False, task=Task.REMOVE)
+    return replace(s, tracked=False, leaving=False, task=Task.REMOVE)
 
 
 @action(by=BACKEND, owed=True)
@@ -257,13 +257,13 @@ def backend_fetches(s: M) -> M:
 
 @action(by=BACKEND)
 def backend_dies(s: M) -> M:
-    """The backend reads or writes outside what is mapped, and its domain ends."""
+    """In the middle of a copy the backend reads or writes outside what is mapped, and its domain ends."""
     page = ring.backend_page(s)
     wraps = negate(request_fits(page.extra, page.length)) & (wrapped_end(page.extra, page.length) <= FRAME)
     fetching = s.ready & s.tracked & negate(s.busy) & (wraps | (s.mapped == 0))
     answering = s.ready & s.tracked & s.busy & s.answered & (s.mapped == 0)
     require(s.up & (fetching | answering))
-    return replace(s, up=False, mapped=0, ready=False, busy=False, tracked=False, task=Task.NONE)
+    return replace(s, up=False, busy=True, job=page.request, executed=page.request)
 
 
 @action(by=BACKEND, owed=True)
@@ -311,7 +311,7 @@ def frontend_publishes(s: M) -> M:
 def frontend_goes_to_initialised(s: M) -> M:
     """The frontend goes to Connected directly."""
     require(watching(s) & s.granted & negate(s.open) & (s.keys == s.epoch))
-    return handshake.write_fe_state(replace(s, open=True), CONNECTED)
+    return handshake.write_fe_state(replace(s, open=True, fresh=False), CONNECTED)
 
 
 @action(by=FRONTEND, owed=True)
@@ -400,7 +400,7 @@ def frontend_looks(s: M, success: bool) -> M:
     """The wait over, the frontend takes what fits in the page; anything but FINISH is an empty answer."""
     require(s.waiting & s.awake & negate(s.frontend_owes_event))
     require(success == ((s.page.state != FINISH) | request_fits(0, s.page.length)))
-    return replace(s, waiting=False, awake=False)
+    return replace(s, waiting=False, awake=False, delivered=s.request if success else s.delivered)
 
 
 _SAME_NAME: tuple[Action[Any], ...] = (

@@ -123,7 +123,7 @@ class _Served:
     port: int | None = None  # the local port
     remote_port: int | None = None
     is_open: bool = False
-    answer: bytes | None = None  # what the application said, on its way into the page
+    answer: Answer | None = None  # on its way into the page
     request_offset: int = 8
 
     @property
@@ -259,10 +259,10 @@ class _Reader:
                 if kicked is not None:
                     self.latest = kicked
                     self._act(kicked, origin, "driver_raises_backend_event")
-            case Answer(length, data):
+            case Answer(length) as answer:
                 if self.holder is not None:
                     self.latest = self.holder
-                    self.holder.answer = bytes(length) if data is None else data
+                    self.holder.answer = answer
                     self._act(self.holder, origin, "driver_answers", reply=length)
                     self.holder = None
             case Run():
@@ -576,12 +576,21 @@ class _Reader:
         if (entry["remote_domid"], entry["remote_port"]) != (served.device.domain, served.remote_port):
             self._say(served, impossible(entry.origin, f"the port is bound to another of domain {served.device}"))
         if served.answer is not None and served.mapped is not None:
-            page = self.pages[served.device.domain, served.mapped]
-            if served.request_offset + len(served.answer) <= len(page.content):
-                page.store(served.request_offset, served.answer)
-                page.store(0, len(served.answer).to_bytes(4, "little") + b"\2")
+            self._answered(self.pages[served.device.domain, served.mapped], served.request_offset, served.answer)
             served.answer = None
         self._act(served, entry.origin, "backend_notifies")
+
+    def _answered(self, page: SharedPage, offset: int, answer: Answer) -> None:
+        """The application's answer is in the page, if it fits there."""
+        if max(offset, page.data_offset) + answer.length > len(page.content):
+            return
+        page.store(0, answer.length.to_bytes(4, "little") + bytes([RingState.FINISH]))
+        if answer.data is None or page.data_offset != offset:
+            # Whether nr_extra_pages was read with the request or with the answer is not known.
+            page.forget(offset, answer.length)
+            page.forget(page.data_offset, answer.length)
+        else:
+            page.store(offset, answer.data)
 
     def _shown(self, entry: Seen) -> None:
         page = self.pages.get((entry["domid"], entry["ref"]))
