@@ -1,0 +1,536 @@
+"""What a recording of a real Xen system says in terms of the composed model: streams of observations for one device.
+
+A source's line is tied to what it shows, not to a name of an action: `state` of the backend written by the backend is
+any step of the backend after which the node has that value and no other node has changed. So the same reading serves
+the true model and its variants.
+
+What the model has no value for is told in `says`: grant references and ports of an epoch, bytes of a request. A node
+that is no part of the model (`handle`, `uuid`, `resume`, paths and numbers of the domains) is held against the device
+and against the values that the recording shows written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vtpm_model.core import Action, Actor, Spec, Step, action, record, replace, require
+from vtpm_model.handshake import UNKNOWN, Device, XenbusState
+from vtpm_model.ring import (
+    ANSWER_ACTIONS,
+    CANCEL,
+    EMPTY_PAGE,
+    FINISH,
+    IDLE,
+    REQUEST_ACTIONS,
+    SUBMIT,
+    SURPRISES,
+    RingState,
+    backend_page,
+)
+from vtpm_traces.observe import (
+    Call,
+    Candidates,
+    Happened,
+    Holds,
+    Level,
+    Observation,
+    Origin,
+    Recording,
+    Sayings,
+    StateTest,
+    StepTest,
+    Stream,
+)
+from vtpm_traces.recordings.xen import DeviceRecording, Source, SourceKind
+from vtpm_traces.recordings.xen_events import (
+    DIRECTORY,
+    Change,
+    Commanded,
+    Commit,
+    Event,
+    Header,
+    Mapped,
+    Party,
+    Published,
+    Read,
+    Sampled,
+    Side,
+    place_of,
+)
+from vtpm_traces.steps import ranked
+
+EPOCHS = ("epoch", "mapped", "keys", "seen_keys", "job_epoch", "latest", "crashed_in")
+REQUESTS = (
+    "request", "base", "job", "executed", "delivered",
+    "page.request", "page.answer", "old_page.request", "old_page.answer",
+)  # fmt: skip
+
+
+@record
+class Watched(Device):
+    """A device, and whether its recorder reads the store just now."""
+
+    reading: bool
+
+
+_by_order = ranked(Watched, EPOCHS, REQUESTS)
+
+
+def alike(state: Any) -> Hashable:
+    """What tells states apart: not how epochs and requests are numbered, nor what no action asks for any more.
+
+    A frontend that polls may be awake whenever it waits, and what the backend has read counts while it tracks a device.
+    """
+    idle: dict[str, Any] = {
+        "commands": 0, "delivered": 0, "crashed_in": 0, "base": 0, "executed": 0,
+        "kept": False, "to_frontend": False, "awake": False,
+    }  # fmt: skip
+    if not state.busy:
+        idle |= {"job": 0, "job_epoch": 0, "job_extra": 0}
+    if not state.tracked:
+        idle |= {"seen": UNKNOWN, "seen_keys": 0, "seen_v2": False}
+    apart = state.mapped != 0 and state.mapped != state.epoch
+    idle["old_page"] = replace(state.old_page, answer=0) if apart else EMPTY_PAGE
+    held = state.granted or (state.mapped != 0 and not apart)
+    idle["page"] = replace(state.page, answer=0) if held else EMPTY_PAGE
+    return _by_order(replace(state, **idle))
+
+
+_PARTIES: Mapping[Party, frozenset[Actor]] = {
+    Party.FRONTEND: frozenset({Actor.FRONTEND}),
+    Party.BACKEND: frozenset({Actor.BACKEND}),
+    Party.TOOLSTACK: frozenset({Actor.TOOLSTACK}),
+    Party.LOCAL: frozenset({Actor.BACKEND, Actor.TOOLSTACK}),
+    Party.OTHER: frozenset(Actor),
+}
+
+_ON_THE_RING = frozenset(each.name for each in (*REQUEST_ACTIONS, *ANSWER_ACTIONS, *SURPRISES))
+_SURPRISES = frozenset(each.name for each in SURPRISES)
+
+# Linux polls: an event moves nothing that a look would not move, and `frontend_polls` stands for both.
+_NEEDLESS = frozenset({"event_reaches_frontend_unasked", "frontend_wakes"})
+
+# What a recorder that lives, and logs each of its commands, has not done unseen.
+_NOT_UNSEEN = frozenset(
+    {"backend_crashes", "backend_starts", "backend_retires", "backend_refuses_request", "backend_drops_stale_answer"}
+)
+
+# Cancels cannot go unnoticed by a log of every look at the page: each ends in a look at CANCEL, or changes nothing.
+_CANCELS = frozenset(
+    {
+        "frontend_times_out", "frontend_cancels", "frontend_gives_up", "frontend_cancels_at_rest",
+        "backend_acknowledges_cancel",
+    }
+)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------- when unseen steps are tried
+
+
+@action(by=Actor.XEN)
+def recorder_turns_to_store(s: Any) -> Any:
+    """No step of anybody: the next lines of the backend's log tell what it read or wrote in the store."""
+    require(not s.reading)
+    return replace(s, reading=True)
+
+
+@action(by=Actor.XEN)
+def recorder_turns_to_device(s: Any) -> Any:
+    """No step of anybody: the next lines of the backend's log tell what it did with the page."""
+    require(s.reading)
+    return replace(s, reading=False)
+
+
+def watched(spec: Spec[Any], *, lazily: bool) -> Spec[Any]:
+    """The specification with `Watched` states. With `lazily`, steps in the store wait for lines about the store.
+
+    Nothing is lost by that: what the frontend and the toolstack do to nodes moves a recorded backend only after it has
+    read them, and each of its reads is a line. Likewise requests are put into the page between those lines.
+    """
+
+    def gated(original: Action[Any]) -> Action[Any]:
+        on_the_ring = original.name in _ON_THE_RING
+        free = original.by not in (Actor.FRONTEND, Actor.TOOLSTACK) and original.name not in _SURPRISES
+
+        def run(s: Any, **picks: object) -> Any:
+            if lazily and not free:
+                require(s.reading != on_the_ring)
+            return original.run(s, **picks)
+
+        return dataclasses.replace(original, run=run)
+
+    def init() -> Any:
+        return Watched(**spec.init()._asdict(), reading=True)
+
+    actions = (*(gated(each) for each in spec.actions), recorder_turns_to_store, recorder_turns_to_device)
+    return dataclasses.replace(spec, state=Watched, init=init, actions=actions)
+
+
+def device_recording(seen: DeviceRecording, spec: Spec[Any]) -> tuple[Spec[Any], Recording]:
+    """The observations of one device and what may have happened unseen, and the specification to hold them against."""
+    reading = _Reading(seen, spec)
+    return reading.spec, reading.recording()
+
+
+def xenbus_state(value: str | None) -> XenbusState:
+    """The state that a node's text names."""
+    if value is None:
+        return UNKNOWN
+    return XenbusState(int(value)) if value in "012345678" and len(value) == 1 else XenbusState.INVALID
+
+
+def nodes(state: Any) -> tuple[Any, ...]:
+    """The nodes in xenstore that the model has."""
+    return (state.fe_state, state.be_state, state.keys, state.fe_v2, state.be_v2, state.online)
+
+
+def _writes(before: Any, step: Step, after: Any) -> bool:
+    return nodes(before) != nodes(after)
+
+
+def _maps(before: Any, step: Step, after: Any) -> bool:
+    return bool(before.mapped != after.mapped) and bool(after.mapped != 0)
+
+
+def _logged(before: Any, step: Step, after: Any) -> bool:
+    """Whether the recorders' backend writes a line about this step of its own."""
+    own = step.name in ("backend_wakes", "backend_finishes", "backend_looks")
+    return own or _maps(before, step, after) or _writes(before, step, after)
+
+
+@dataclass
+class _Reading:
+    seen: DeviceRecording
+    spec: Spec[Any]
+    written: dict[tuple[Side, str], set[str | None]] = field(default_factory=lambda: defaultdict(set))
+    lengths: set[int] = field(default_factory=lambda: {10})
+    extras: set[int] = field(default_factory=lambda: {0})
+    cancels: bool = False  # a cancel was seen in the page
+
+    def __post_init__(self) -> None:
+        self.device = self.seen.device
+        self.actions = {actor: tuple(a.name for a in self.spec.actions if a.by is actor) for actor in Actor}
+        for source in self.seen.sources:
+            for event in source.events:
+                self._note(event)
+        kinds = [source.kind for source in self.seen.sources]
+        logs = [source for source in self.seen.sources if source.kind is SourceKind.BACKEND]
+        self.whole_store = any(s.kind is SourceKind.STORE and s.from_start for s in self.seen.sources)
+        self.one_log = len(logs) == 1 and not self._begins_late(logs[0])
+        self.spec = watched(self.spec, lazily=self.one_log)
+        self.linux = SourceKind.FRONTEND not in kinds
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case Commit():
+                for change in event.changes:
+                    self.written[change.side, change.node].add(change.value)
+            case Commanded():
+                self.lengths.add(len(event.request))
+            case Mapped() | Sampled():
+                self.lengths.add(event.header.length)
+                self.extras.add(event.header.extra)
+                self.cancels = self.cancels or event.header.state == CANCEL
+            case _:
+                pass
+
+    def recording(self) -> Recording:
+        streams = tuple(self._stream(source) for source in self.seen.sources)
+        hidden = {each.name for each in self.spec.actions} - _NEEDLESS
+        hidden -= {recorder_turns_to_store.name, recorder_turns_to_device.name}
+        if self.one_log:
+            hidden -= _NOT_UNSEEN if self.cancels else _NOT_UNSEEN | _CANCELS
+        # What nobody measured may have had any length; one stands for all that were not seen.
+        lengths = Candidates(tuple(sorted(self.lengths)))
+        return Recording(
+            title=self.seen.title,
+            streams=streams,
+            hidden=frozenset(hidden),
+            candidates={
+                "frontend_submits.length": lengths,
+                "frontend_submits.extra": Candidates(tuple(sorted(self.extras))),
+                "frontend_looks.header": Candidates(lambda state: (state.page.length,)),
+                "backend_finishes.reply": lengths,
+            },
+            alike=alike,
+        )
+
+    def _stream(self, source: Source) -> Stream:
+        if source.kind is SourceKind.BACKEND and self.one_log:
+            return self._log(source)
+        observations = tuple(o for event in source.events for o in self._observations(event))
+        if source.kind is SourceKind.STORE:
+            every = frozenset(each.name for each in self.spec.actions)
+            return Stream(source.file, observations, every, _writes, starts_late=not source.from_start)
+        return Stream(source.file, observations)
+
+    def _log(self, source: Source) -> Stream:
+        """The one backend's log: it shows each step of the backend that its recorder wrote a line about."""
+        observations: list[Observation] = []
+        at_store = True
+        for event in source.events:
+            for observation in self._observations(event):
+                if _of_page(event, observation) is at_store:
+                    at_store = not at_store
+                    observations.append(_turn(event.origin, to_store=at_store))
+                observations.append(observation)
+            if isinstance(event, Read) and _modelled(event.side, event.node):
+                observations.append(Happened(event.origin, (Call("backend_looks"),), or_nothing=True))
+        if not at_store:
+            observations.append(_turn(source.events[-1].origin, to_store=True))
+        return Stream(source.file, tuple(observations), frozenset(self.actions[Actor.BACKEND]), _logged)
+
+    @staticmethod
+    def _begins_late(source: Source) -> bool:
+        """Whether another backend had served the device before this log began."""
+        for event in source.events:
+            if isinstance(event, Read) and event.side is Side.BACKEND and event.node == "state":
+                return event.value not in (None, "1", "2")
+        return False
+
+    # -------------------------------------------------------------------------------------------------- observations
+
+    def _observations(self, event: Event) -> Iterator[Observation]:
+        match event:
+            case Commit():
+                yield from self._commit(event)
+            case Read():
+                yield from self._read(event)
+            case Mapped():
+                yield from self._mapped(event)
+            case Sampled():
+                yield self._sampled(event)
+            case Commanded():
+                yield self._commanded(event)
+            case Published():
+                yield from self._published(event)
+            case _:
+                return  # watches and their events: the model's are coalesced, xenstored's are not
+
+    def _calls(self, party: Party) -> tuple[Call, ...]:
+        names = [name for actor in Actor if actor in _PARTIES[party] for name in self.actions[actor]]
+        return tuple(Call(name) for name in names if name not in _ON_THE_RING)
+
+    def _commit(self, event: Commit) -> Iterator[Observation]:
+        changes = tuple(change for change in event.changes if _modelled(change.side, change.node))
+        if changes:
+            yield Happened(event.origin, self._calls(event.party), _changes_to(event.changes), _says_keys(changes))
+
+    def _read(self, event: Read) -> Iterator[Observation]:
+        says: Callable[[Any], Sayings] | None = None
+        if not _modelled(event.side, event.node):
+            if self._foreign(event.side, event.node, event.value):
+                return
+            test: StateTest = _never
+        else:
+            test = _node_is(event.side, event.node, event.value)
+            if event.node in ("ring-ref", "event-channel") and event.value is not None:
+                says = _key_of_published(event.node, event.value)
+        if event.exact or says is not None:
+            yield Holds(event.origin, test, says)
+        else:
+            yield Level(event.origin, f"{event.side.value} {event.node}", test)
+
+    def _foreign(self, side: Side, node: str, value: str | None) -> bool:
+        """Whether a node that the model does not have may have this value."""
+        if value is None:
+            return True
+        own = {"frontend-id": str(self.device.domain), "handle": str(self.device.handle)}
+        if node in own:
+            return value == own[node]
+        if node in ("frontend", "backend"):
+            place = place_of(value)
+            other = Side.FRONTEND if side is Side.BACKEND else Side.BACKEND
+            return place is not None and (place.device, place.side, place.node) == (self.device, other, DIRECTORY)
+        return not self.whole_store or value in self.written[side, node]
+
+    def _mapped(self, event: Mapped) -> Iterator[Observation]:
+        def says_keys(before: Any, step: Step, after: Any) -> Sayings:
+            return _keys(after.mapped, str(event.ring_ref), str(event.port))
+
+        yield Happened(event.origin, self._calls(Party.BACKEND), _maps, says_keys)
+        head = event.data[:8].ljust(8, b"\0")
+
+        def says_head(state: Any) -> Sayings:
+            page = backend_page(state)
+            said = dict(_length_under_way(state, event.header))
+            if page.state == SUBMIT:
+                said["head", page.request] = head
+            elif any(head):
+                said["head", state.request + 1] = head  # the bytes of a request are written before its state
+            return said
+
+        yield Holds(event.origin, lambda state: _shows(state, event.header), says_head)
+
+    def _sampled(self, event: Sampled) -> Observation:
+        def says(before: Any, step: Step, after: Any) -> Sayings:
+            said = dict(_length_under_way(before, event.header))
+            page = backend_page(before)
+            if page.state == SUBMIT:
+                said["locality", page.request] = event.header.locality
+            return said
+
+        calls = (Call("backend_wakes"),)
+        return Happened(event.origin, calls, lambda before, step, after: _shows(before, event.header), says)
+
+    def _commanded(self, event: Commanded) -> Observation:
+        asked, answered = len(event.request), len(event.response)
+
+        def fits(before: Any, step: Step, after: Any) -> bool:
+            page = backend_page(after)
+            lengths = bool(backend_page(before).length == asked) and bool(page.length == answered)
+            return lengths and bool(page.state == FINISH) and self._whole(event)
+
+        def says(before: Any, step: Step, after: Any) -> Sayings:
+            return {
+                ("request", before.job): hashlib.sha256(event.request).hexdigest(),
+                ("length", before.job): asked,
+                ("head", before.job): event.request[:8].ljust(8, b"\0"),
+                ("locality", before.job): event.locality,
+            }
+
+        return Happened(event.origin, (Call("backend_finishes", {"reply": answered}),), fits, says)
+
+    def _whole(self, event: Commanded) -> bool:
+        """Linux sends as many bytes as its packet's header names (A3), and an engine's reply is one packet (N3)."""
+        asked = int.from_bytes(event.request[2:6], "big")
+        answered = int.from_bytes(event.response[2:6], "big")
+        return (asked == len(event.request) or not self.linux) and answered == len(event.response)
+
+    def _published(self, event: Published) -> Iterator[Observation]:
+        def keys(node: str, value: str) -> Change:
+            return Change(event.origin, Side.FRONTEND, node, value)
+
+        published = (keys("ring-ref", str(event.ring_ref)), keys("event-channel", str(event.port)))
+        changes = (*published, keys("feature-protocol-v2", "1"))
+        yield Happened(event.origin, self._calls(Party.FRONTEND), _changes_to(changes), _says_keys(changes))
+        state = (keys("state", event.state),)
+        yield Happened(event.origin, self._calls(Party.FRONTEND), _changes_to(state))
+
+
+def _of_page(event: Event, observation: Observation) -> bool:
+    """Whether this shows the page, and not the store."""
+    return isinstance(event, Sampled | Commanded) or (isinstance(event, Mapped) and isinstance(observation, Holds))
+
+
+def _turn(origin: Origin, *, to_store: bool) -> Happened:
+    turn = recorder_turns_to_store if to_store else recorder_turns_to_device
+    return Happened(origin, (Call(turn.name),))
+
+
+# --------------------------------------------------------------------------------------------------------- the store
+
+_MODELLED = {
+    Side.FRONTEND: frozenset({DIRECTORY, "state", "ring-ref", "event-channel", "feature-protocol-v2"}),
+    Side.BACKEND: frozenset({DIRECTORY, "state", "feature-protocol-v2", "online"}),
+}
+
+
+def _modelled(side: Side, node: str) -> bool:
+    return node in _MODELLED[side]
+
+
+def _never(state: Any) -> bool:
+    return False
+
+
+def _node_is(side: Side, node: str, value: str | None) -> StateTest:
+    """Whether a node has this value (None: is not there)."""
+    state_of = "fe_state" if side is Side.FRONTEND else "be_state"
+    if node == DIRECTORY:
+        return lambda state: bool((getattr(state, state_of) == UNKNOWN) == (value is None))
+    if node == "state":
+        expected = xenbus_state(value)
+        return lambda state: bool(getattr(state, state_of) == expected)
+    if node in ("ring-ref", "event-channel"):
+        return lambda state: bool((state.keys == 0) == (value is None))
+    if node == "online":
+        return lambda state: bool(state.online == (value == "1"))
+    version = "fe_v2" if side is Side.FRONTEND else "be_v2"
+    return lambda state: bool(getattr(state, version) == (value == "1"))
+
+
+def _changes_to(changes: tuple[Change, ...]) -> StepTest:
+    """Whether a step changes just these nodes, to just these values."""
+    made = any(change.node == DIRECTORY and change.value is not None and not change.implied for change in changes)
+    backend_nodes = {change.node for change in changes if change.side is Side.BACKEND}
+    complete = {"frontend", "uuid"} <= backend_nodes
+
+    def fits(before: Any, step: Step, after: Any) -> bool:
+        fe_state, be_state, keys, fe_v2, be_v2, online = nodes(before)
+        for change in changes:
+            gone = change.value is None
+            match change.side, change.node:
+                case Side.FRONTEND, "":
+                    if gone:
+                        fe_state, keys, fe_v2 = UNKNOWN, 0, False
+                case Side.BACKEND, "":
+                    if gone:
+                        be_state, be_v2, online = UNKNOWN, False, False
+                case Side.FRONTEND, "state":
+                    fe_state = xenbus_state(change.value)
+                case Side.BACKEND, "state":
+                    be_state = xenbus_state(change.value)
+                case Side.FRONTEND, "ring-ref" | "event-channel":
+                    keys = 0 if gone else after.epoch
+                case Side.FRONTEND, "feature-protocol-v2":
+                    fe_v2 = change.value == "1"
+                case Side.BACKEND, "feature-protocol-v2":
+                    be_v2 = change.value == "1"
+                case Side.BACKEND, "online":
+                    online = change.value == "1"
+        expected = (fe_state, be_state, keys, fe_v2, be_v2, online)
+        return nodes(after) == expected and (not made or bool(after.complete == complete))
+
+    return fits
+
+
+def _keys(epoch: Any, ring_ref: str | None, port: str | None) -> Sayings:
+    said = {("ring-ref", epoch): ring_ref, ("event-channel", epoch): port}
+    return {subject: value for subject, value in said.items() if value is not None}
+
+
+def _says_keys(changes: tuple[Change, ...]) -> Callable[[Any, Step, Any], Sayings] | None:
+    values = {change.node: change.value for change in changes if change.side is Side.FRONTEND}
+    if values.keys().isdisjoint({"ring-ref", "event-channel"}):
+        return None
+    return lambda before, step, after: _keys(after.keys, values.get("ring-ref"), values.get("event-channel"))
+
+
+def _key_of_published(node: str, value: str) -> Callable[[Any], Sayings]:
+    return lambda state: {(node, state.keys): value}
+
+
+# ---------------------------------------------------------------------------------------------------------- the page
+
+
+def _shows(state: Any, header: Header) -> bool:
+    """Whether the page that the backend has mapped may have shown this header."""
+    page = backend_page(state)
+    shown = RingState(header.state) if header.state < RingState.OTHER else RingState.OTHER
+    same = bool(state.mapped != 0) and bool(page.state == shown) and bool(page.extra == header.extra)
+    return same and header.pad == 0 and (bool(page.length == header.length) or _being_written(state))
+
+
+def _being_written(state: Any) -> bool:
+    """Whether a frontend may just be writing a request: its length is written before its state, not with it."""
+    page = backend_page(state)
+    return bool(state.open) and bool(state.mapped == state.epoch) and page.state in (IDLE, FINISH)
+
+
+def _length_under_way(state: Any, header: Header) -> Sayings:
+    if backend_page(state).length == header.length:
+        return {}
+    return {("length", state.request + 1): header.length}
+
+
+def origins(recording: Recording) -> Iterator[Origin]:
+    """Every place that a recording observes, stream by stream."""
+    for stream in recording.streams:
+        for observation in stream.observations:
+            yield observation.origin
