@@ -122,9 +122,9 @@ def write_be_state(s: D, state: XenbusState) -> D:
     ),
 )
 def toolstack_creates(s: D, complete: bool) -> D:
-    """The toolstack makes both ends' nodes, in one transaction."""
+    """The toolstack makes both ends' nodes, in one transaction; what an earlier device left there is removed first."""
+    require(negate(s.online))
     require(s.fe_state == UNKNOWN)
-    require(s.be_state == UNKNOWN)
     return replace(
         s, fe_state=INITIALISING, be_state=INITIALISING, keys=0, fe_v2=False, be_v2=False, online=True,
         complete=complete, backend_told=True,
@@ -141,10 +141,9 @@ def toolstack_detaches(s: D) -> D:
 
 @action(by=TOOLSTACK, cites=(sources.LIBXL_FORCED_REMOVAL_DELETES_THE_FRONTEND, sources.LIBXL_FORCES_AFTER_TIMEOUT))
 def toolstack_forces(s: D) -> D:
-    """The toolstack removes the frontend's nodes, and asks the backend once more."""
-    require(negate(s.online))
+    """The toolstack, which waits no longer or destroys the guest, removes the frontend's nodes and asks to close."""
     require(s.fe_state != UNKNOWN)
-    s = replace(s, fe_state=UNKNOWN, keys=0, fe_v2=False, backend_told=True)
+    s = replace(s, fe_state=UNKNOWN, keys=0, fe_v2=False, online=False, backend_told=True)
     if s.be_state == UNKNOWN:
         return s
     return write_be_state(s, CLOSING)
@@ -196,8 +195,8 @@ def backend_answers_incomplete_node(s: D) -> D:
 @action(by=BACKEND, owed=True, cites=sources.TPMBACK_FEATURE_AFTER_STATE)
 def backend_publishes_version(s: D) -> D:
     """The backend writes its feature-protocol-v2, before or after its InitWait."""
-    require(s.tracked)
-    require(negate(s.leaving))
+    require(s.up)
+    require((s.tracked & negate(s.leaving)) | (s.complete & (s.be_state == INITIALISING)))
     require(negate(s.be_v2))
     require(s.be_state != UNKNOWN)
     return replace(s, be_v2=True)
