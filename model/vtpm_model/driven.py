@@ -34,6 +34,7 @@ class Driven(Device):
     """A device, and what the driver has asked of the program at one end of it."""
 
     refused: bool  # Xen refuses what the backend tries, until the frontend's state is written anew
+    has_uuid: bool  # the backend's node names a uuid
     told_of_directory: bool  # a watch event on the very directory of the backend waits
     stopped: bool  # the backend was told to shut down
     answered: bool  # the engine has its answer, the backend has not taken it
@@ -51,7 +52,7 @@ def nothing_yet() -> Driven:
     """No node exists and the program has not been started."""
     return Driven(
         **handshake.no_device()._replace(up=False)._asdict(),  # type: ignore[attr-defined]
-        refused=False, told_of_directory=False, stopped=False, answered=False, reply=0,
+        refused=False, has_uuid=False, told_of_directory=False, stopped=False, answered=False, reply=0,
         wish=Wish.NOTHING, commanded=False, command=0, named=0,
     )  # fmt: skip
 
@@ -75,14 +76,19 @@ def driver_makes_directory(s: R) -> R:
 def driver_removes_directory(s: R) -> R:
     """The driver removes the backend's directory and all in it."""
     return replace(
-        handshake.write_be_state(s, UNKNOWN), be_v2=False, online=False, complete=False, told_of_directory=True
+        handshake.write_be_state(s, UNKNOWN),
+        be_v2=False,
+        online=False,
+        complete=False,
+        has_uuid=False,
+        told_of_directory=True,
     )
 
 
 @action(by=TOOLSTACK)
-def driver_completes_node(s: R, complete: bool) -> R:
-    """The driver writes or removes what names the other end, and the uuid."""
-    return replace(s, complete=complete, backend_told=True)
+def driver_completes_node(s: R, complete: bool, has_uuid: bool) -> R:
+    """The driver writes or removes what names the other end, and the uuid; `complete`: both are good."""
+    return replace(s, complete=complete, has_uuid=has_uuid, backend_told=True)
 
 
 @action(by=TOOLSTACK)

@@ -98,12 +98,12 @@ def backend_tracks(s: M) -> M:
 
 
 @action(by=BACKEND, owed=True)
-def backend_answers_incomplete_node(s: M, has_uuid: bool) -> M:
+def backend_answers_incomplete_node(s: M) -> M:
     """A device without a uuid is left alone; one without its frontend's path is left in InitWait."""
     require(s.up & negate(s.stopped) & (s.task == Task.NONE))
     require(s.told_of_directory & negate(s.tracked) & negate(s.complete))
     s = replace(s, told_of_directory=False)
-    if has_uuid & (s.be_state != UNKNOWN) & (s.be_state != INIT_WAIT):
+    if s.has_uuid & (s.be_state != UNKNOWN) & (s.be_state != INIT_WAIT):
         return handshake.write_be_state(s, INIT_WAIT)
     return s
 

@@ -16,6 +16,7 @@ from vtpm_model.core import Actor, Step
 from vtpm_model.driven import DRIVEN, DRIVER
 from vtpm_model.handshake import XenbusState
 from vtpm_model.minios import MINIOS
+from vtpm_model.page import HEADER
 from vtpm_model.ring import RingState
 from vtpm_traces.observe import (
     Call,
@@ -92,20 +93,18 @@ _WITHOUT_MEANING = frozenset(
 class _View:
     """What the nodes of a device say."""
 
-    directory: bool
-    be: XenbusState
-    be_v2: bool
-    online: bool
-    complete: bool
-    fe: XenbusState
-    fe_v2: bool
-    keys: tuple[int, int] | None
+    directory: bool = False
+    be: XenbusState = XenbusState.UNKNOWN
+    be_v2: bool = False
+    online: bool = False
+    complete: bool = False
+    has_uuid: bool = False
+    fe: XenbusState = XenbusState.UNKNOWN
+    fe_v2: bool = False
+    keys: tuple[int, int] | None = None
 
 
-_NOTHING = _View(
-    directory=False, be=XenbusState.UNKNOWN, be_v2=False, online=False, complete=False, fe=XenbusState.UNKNOWN,
-    fe_v2=False, keys=None,
-)  # fmt: skip
+_NOTHING = _View()
 
 
 @dataclass
@@ -124,7 +123,7 @@ class _Served:
     remote_port: int | None = None
     is_open: bool = False
     answer: Answer | None = None  # on its way into the page
-    request_offset: int = 8
+    request_offset: int = HEADER
 
     @property
     def back(self) -> str:
@@ -156,6 +155,7 @@ class _Reader:
         self.holder: _Served | None = None  # whose command the application has
         self.latest: _Served | None = None  # the device that the last line was about
         self.running: Origin | None = None
+        self.asked: Driven | None = None  # the driver's question that no line has answered yet
 
     # ------------------------------------------------------------------------------------------------- the devices
 
@@ -206,12 +206,19 @@ class _Reader:
     def read(self, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
             if isinstance(entry, Driven):
-                self._come_to_rest()
+                self._end_step()
                 self._driven(entry)
             else:
                 if entry.kind == "end":
-                    self._come_to_rest()
+                    self._end_step()
                 self._seen(entry)
+
+    def _end_step(self) -> None:
+        """All lines that belong to the driver's last step have been read."""
+        asked, self.asked = self.asked, None
+        if asked is not None:
+            self._say(None, impossible(asked.origin, "no line answers"))
+        self._come_to_rest()
 
     def _come_to_rest(self) -> None:
         """The run that was asked for is over: whoever was started has nothing left to do."""
@@ -226,6 +233,10 @@ class _Reader:
             excused = frozenset({"backend_fetches", "backend_refuses_request"}) if elsewhere else frozenset()
             rest = Origin(origin.file, origin.line, f"{origin.text}; after it the backend is at rest")
             self._say(served, Quiescent(rest, frozenset({Actor.BACKEND}), excused))
+            told = Origin(
+                origin.file, origin.line, f"{origin.text}; after it the application knows which devices there are"
+            )
+            self._say(served, Holds(told, _tracks(served.is_open)))
 
     # ------------------------------------------------------------------------------------------------ the driver
 
@@ -275,7 +286,11 @@ class _Reader:
                 self.stopped = True
                 for served in self.served.values():
                     self._act(served, origin, "driver_stops_backend")
-            case Fail() | Show() | CountFrontends() | ListStore():
+            case Show(domain, ref):
+                self.asked = entry if (domain, ref) in self.pages else None
+            case CountFrontends():
+                self.asked = entry
+            case Fail() | ListStore():
                 pass
             case _:
                 raise Malformed(self.file, origin.line, f"a backend has no use for this: {origin.text}")
@@ -293,6 +308,7 @@ class _Reader:
             be_v2=get(served.back + "/feature-protocol-v2") == "1",
             online=directory and get(served.back + "/online") != "0",
             complete=bool(get(served.back + "/frontend")) and is_uuid(get(served.back + "/uuid")),
+            has_uuid=is_uuid(get(served.back + "/uuid")),
             fe=xenbus_state(get(front + "/state")),
             fe_v2=get(front + "/feature-protocol-v2") == "1",
             keys=None if ref is None or port is None else (ref, port),
@@ -307,8 +323,8 @@ class _Reader:
             old = replace(_NOTHING, fe=old.fe, fe_v2=old.fe_v2, keys=old.keys)
         if old.online != new.online:
             self._act(served, origin, "driver_sets_online", online=new.online)
-        if old.complete != new.complete:
-            self._act(served, origin, "driver_completes_node", complete=new.complete)
+        if (old.complete, old.has_uuid) != (new.complete, new.has_uuid):
+            self._act(served, origin, "driver_completes_node", complete=new.complete, has_uuid=new.has_uuid)
         if old.be_v2 != new.be_v2:
             self._act(served, origin, "driver_writes_backend_version", version=new.be_v2)
         if old.fe_v2 != new.fe_v2:
@@ -530,6 +546,9 @@ class _Reader:
         served = self._named(entry)
         if served.is_open:
             self._say(served, impossible(entry.origin, "the device is open already"))
+        uuid = self.nodes.get(served.back + "/uuid") or ""
+        if entry["uuid"].lower() != uuid.replace("-", "").lower():
+            self._say(served, impossible(entry.origin, f"the device's uuid is {uuid}"))
         served.is_open = True
         served.observations.append(Holds(entry.origin, lambda state: bool(state.tracked)))
 
@@ -593,8 +612,10 @@ class _Reader:
             page.store(offset, answer.data)
 
     def _shown(self, entry: Seen) -> None:
+        asked, self.asked = self.asked, None
         page = self.pages.get((entry["domid"], entry["ref"]))
-        if page is None:
+        if asked is None or page is None or asked.step != Show(entry["domid"], entry["ref"]):
+            self._say(None, impossible(entry.origin, "the driver did not ask for this page"))
             return
         data = self._bytes(entry, "data")
         length, state, extra = entry["length"], ring_state(entry["state"] & 0xFF), entry["nr_extra_pages"]
@@ -606,11 +627,17 @@ class _Reader:
                 served.observations.append(Holds(entry.origin, _header_is(current, length, state, extra)))
                 if page.locality not in (None, entry["locality"]):
                     self._say(served, impossible(entry.origin, f"locality {page.locality} was stored"))
-                if length == page.length and state == page.state and not page.agrees(8, data):
+                if page.known[6] and page.content[6] != entry["pad"]:
+                    self._say(served, impossible(entry.origin, "nobody stored this pad"))
+                finished = state == RingState.FINISH and (length, state) != (page.length, page.state)
+                if not finished and not page.agrees(HEADER, data):
                     self._say(served, impossible(entry.origin, "other bytes were stored"))
         page.store(0, (length & 0xFFFF_FFFF).to_bytes(4, "little") + bytes([entry["state"] & 0xFF]))
 
     def _counted(self, entry: Seen) -> None:
+        asked, self.asked = self.asked, None
+        if asked is None or not isinstance(asked.step, CountFrontends):
+            self._say(None, impossible(entry.origin, "the driver did not ask for this"))
         count = sum(served.is_open for served in self.served.values())
         if entry["count"] != count:
             self._say(None, impossible(entry.origin, f"{count} devices are open"))
@@ -624,6 +651,11 @@ class _Reader:
             return shown_data(entry[name])
         except ValueError:
             raise Malformed(self.file, entry.origin.line, f"{name} is not in hexadecimal digits") from None
+
+
+def _tracks(opened: bool) -> StateTest:  # noqa: FBT001
+    """A test of whether the backend serves the device."""
+    return lambda now: bool(now.tracked == opened)
 
 
 def _header_is(current: bool, length: int, state: RingState, extra: int) -> StateTest:  # noqa: FBT001

@@ -118,6 +118,8 @@ class _Opened:
     locality: int = 0
     published: bool = False
     failed: bool = False
+    awaited: bool = False  # the application waits for its frontend to be open
+    freed: bool = True  # the page's memory was given back, or there was none
 
 
 class _Reader:
@@ -129,6 +131,7 @@ class _Reader:
         self.opened: dict[str, _Opened] = {}
         self.now: _Opened | None = None
         self.running: Origin | None = None
+        self.asked: tuple[int, int] | None = None  # the page that the driver wanted to see last
 
     def read(self, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
@@ -150,6 +153,9 @@ class _Reader:
             self._say(impossible(origin, f"at rest the frontend keeps {half}"))
         rest = Origin(origin.file, origin.line, f"{origin.text}; after it the frontend is at rest")
         self._say(Quiescent(rest, frozenset({Actor.FRONTEND})))
+        if self.now.awaited:
+            told = Origin(origin.file, origin.line, f"{origin.text}; after it the application still waits")
+            self._say(Holds(told, lambda now: not (now.open and now.peer_v2)))
 
     def _say(self, observation: Observation) -> None:
         assert self.now is not None
@@ -173,7 +179,9 @@ class _Reader:
                 self._start(node or DEFAULT_NODE, origin)
             case Run():
                 self.running = origin
-            case Fail() | Show() | ListStore():
+            case Show(domain, ref):
+                self.asked = (domain, ref)
+            case Fail() | ListStore():
                 pass
             case Stop() | Command() | SetLocality() | Store() | Fill() | Kick():
                 if self.now is not None:
@@ -215,6 +223,7 @@ class _Reader:
             self.opened[path] = _Opened(path)
         self.now = self.opened[path]
         self.now.published = self.now.failed = False
+        self.now.awaited = True
         self._look_again(origin)
         self._act(origin, "driver_wants", wish=Wish.OPEN)
 
@@ -238,7 +247,7 @@ class _Reader:
         old, new = self.now.view, self._viewed(self.now)
         self.now.view = new
         if old.complete != new.complete:
-            self._act(origin, "driver_completes_node", complete=new.complete)
+            self._act(origin, "driver_completes_node", complete=new.complete, has_uuid=False)
         if old.be_v2 != new.be_v2:
             self._act(origin, "driver_writes_backend_version", version=new.be_v2)
         if old.fe_v2 != new.fe_v2:
@@ -341,7 +350,7 @@ class _Reader:
             self._say(impossible(entry.origin, f"page {now.ref} is granted already"))
         if entry["domid"] != as_number(self.nodes.get(now.node + "/backend-id")):
             self._say(impossible(entry.origin, "the page is granted to another domain than the backend's"))
-        now.ref, now.page = entry["ref"], SharedPage()
+        now.ref, now.page, now.freed = entry["ref"], SharedPage(), False
         self._allocated(now, entry.origin)
 
     def _allocate(self, now: _Opened, entry: Seen) -> None:
@@ -374,12 +383,17 @@ class _Reader:
             self._act(origin, "frontend_releases_page")
 
     def _free(self, now: _Opened, entry: Seen) -> None:
+        if now.freed:
+            self._say(impossible(entry.origin, "the page was given back before"))
+        now.freed = True
         if now.ref is not None:
             self._say(impossible(entry.origin, f"page {now.ref} is still granted"))
 
     def _notify(self, now: _Opened, entry: Seen) -> None:
         if entry["local_port"] != now.port:
             self._say(impossible(entry.origin, f"the port that is held is {now.port}"))
+        if entry["remote_domid"] != as_number(self.nodes.get(now.node + "/backend-id")):
+            self._say(impossible(entry.origin, "the port is for the backend's domain"))
         self._submitted(now)
         self._act(entry.origin, "frontend_notifies")
 
@@ -396,7 +410,11 @@ class _Reader:
 
     def _shown(self, now: _Opened, entry: Seen) -> None:
         if (entry["domid"], entry["ref"]) != (FRONTEND_DOMAIN, now.ref):
+            if (entry["domid"], entry["ref"]) != self.asked:
+                self._say(impossible(entry.origin, "nobody asked for this page"))
             return
+        if now.page.content[6] != entry["pad"]:
+            self._say(impossible(entry.origin, "nobody stored this pad"))
         if entry["state"] == RingState.SUBMIT:
             self._submitted(now)
         length, state, extra = entry["length"], ring_state(entry["state"] & 0xFF), entry["nr_extra_pages"]
@@ -428,6 +446,9 @@ class _Reader:
             self._say(impossible(entry.origin, "the page holds other bytes"))
 
     def _opened_or_not(self, now: _Opened, entry: Seen) -> None:
+        if not now.awaited:
+            self._say(impossible(entry.origin, "nobody waits for the frontend to be open"))
+        now.awaited = False
         if entry["ok"]:
             self._say(Holds(entry.origin, lambda s: bool(s.open and s.peer_v2 and s.fe_state == XenbusState.CONNECTED)))
             return
