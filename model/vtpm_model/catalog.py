@@ -6,8 +6,11 @@ from typing import Any
 
 from vtpm_model import order, page
 from vtpm_model.core import Spec
+from vtpm_model.defects import DEFECT_VARIANTS
 from vtpm_model.device import DEVICE, HOSTILE, LINUX
+from vtpm_model.driven import DRIVEN
 from vtpm_model.isolation import ISOLATION
+from vtpm_model.minios import MINIOS
 from vtpm_model.order import ORDER, ORDER_TSO
 from vtpm_model.page import PAGE
 from vtpm_model.recorder import RECORDER
@@ -19,7 +22,24 @@ SYSTEMS: dict[str, Spec[Any]] = {
 }
 """The systems whose facts are proved."""
 
-_VARIANTS: tuple[Spec[Any], ...] = (*page.DEFECTS.values(), *order.DEFECTS.values(), RECORDER)
+SURROUNDINGS: dict[str, Spec[Any]] = {DRIVEN.name: DRIVEN}
+"""Systems that only recordings are held against: the device in the hands of a driver who is not held to any rule."""
 
-VARIANTS: dict[str, Spec[Any]] = {spec.name: spec for spec in _VARIANTS}
-"""The same systems with a known mistake in them; of each, some fact fails."""
+_OTHERS: tuple[Spec[Any], ...] = (*page.DEFECTS.values(), *order.DEFECTS.values(), RECORDER, MINIOS)
+
+VARIANTS: dict[str, Spec[Any]] = {spec.name: spec for spec in _OTHERS} | DEFECT_VARIANTS
+"""Systems with a known mistake in them; of each, some fact fails."""
+
+
+def variant(name: str) -> Spec[Any]:
+    """The variant of that name, in full ("device.linux+i4") or in short where it is the only one ("i4").
+
+    Raises KeyError with a sentence that says what there is.
+    """
+    if name in VARIANTS:
+        return VARIANTS[name]
+    meant = [full for full in VARIANTS if full.rpartition("+")[2] == name]
+    if len(meant) == 1:
+        return VARIANTS[meant[0]]
+    there = f"say which: {', '.join(meant)}" if meant else f"there are {', '.join(VARIANTS)}"
+    raise KeyError(f"no one variant is called {name!r}; {there}")

@@ -591,9 +591,10 @@ def the_backend_knows_the_keys(s: Device) -> bool:
 
 @lemma
 def a_closing_device_is_known_to_close(s: Device) -> bool:
-    """A device that is not online is about to close, or gone; the backend is told, or knows."""
+    """A device that is not online is closing or gone; of that, and of a node that is gone, the backend knows."""
+    over = negate(s.online) | (s.be_state == UNKNOWN)
     return implies(negate(s.online), among(s.be_state, UNKNOWN, CLOSING, CLOSED)) & implies(
-        s.tracked & negate(s.online), s.backend_told | s.leaving
+        s.tracked & over, s.backend_told | s.leaving
     )
 
 
@@ -685,6 +686,18 @@ def distance_to_closed_for_the_toolstack(s: Device) -> tuple[int, ...]:
 def a_toolstack_waits_for_the_backend(s: Device) -> bool:
     """Asked by the toolstack, the backend goes to Closed, whatever the frontend does."""
     return s.up & s.complete & negate(s.online) & negate(among(s.be_state, CLOSED, UNKNOWN))
+
+
+@eventually(
+    helpful=lambda s: "the backend disconnects" if s.leaving else "the backend looks",
+    rank=lambda s: (0 if s.leaving else 1,),
+    covers="E24",
+    about=BACKEND,
+    cites=(sources.LIBXL_FORCES_AFTER_TIMEOUT, sources.WATCH_EVENT_OF_A_REMOVED_PARENT),
+)
+def a_page_is_held_although_its_node_is_gone(s: Device) -> bool:
+    """The backend lets go of a connection whose node was removed."""
+    return s.tracked & (s.mapped != 0) & (s.be_state == UNKNOWN)
 
 
 def knows_the_connection(s: Device) -> bool:
@@ -795,6 +808,7 @@ LIVENESS = (
     a_watch_event_waits,
     a_closed_frontend_waits_for_its_backend,
     a_toolstack_waits_for_the_backend,
+    a_page_is_held_although_its_node_is_gone,
     a_published_connection_waits_for_its_backend,
     a_connection_has_lost_its_backend,
 )

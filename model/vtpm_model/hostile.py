@@ -109,5 +109,6 @@ LIVENESS = (
     handshake.a_watch_event_waits,
     handshake.a_closed_frontend_waits_for_its_backend,
     handshake.a_toolstack_waits_for_the_backend,
+    handshake.a_page_is_held_although_its_node_is_gone,
 )
 """What the backend owes the toolstack, and a frontend that closes, whoever that is."""
