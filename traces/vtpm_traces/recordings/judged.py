@@ -10,7 +10,7 @@ from typing import Any
 from vtpm_model.core import Actor, Fact, Kind, Spec, Step
 from vtpm_model.driven import DRIVEN
 from vtpm_model.minios import MINIOS
-from vtpm_traces.files import read_json
+from vtpm_traces.files import BadInput, read_json
 from vtpm_traces.observe import Quiescent, Recording
 from vtpm_traces.recordings.script import Malformed
 from vtpm_traces.recordings.tpmback import read_tpmback
@@ -197,6 +197,16 @@ def check_recordings() -> Checked:
     return Checked(figures, tuple(shortfalls))
 
 
-def as_document(judged: Judged) -> dict[str, Any]:
-    """What was found of a recording, as JSON."""
-    return asdict(judged)
+def renewed_table() -> dict[str, Any]:
+    """The table's document with every recording judged anew; rows and reasons stay, and are empty for a new one."""
+    table = kept_table()
+    document: dict[str, Any] = read_json(data("recorded", TABLE))
+    document["recordings"] = []
+    for name, (path, form) in kept_recordings().items():
+        judged = asdict(judge(path, form, name))
+        if judged.pop("malformed"):
+            raise BadInput(f"{path} is no recording of {form}")
+        kept = table.get(name)
+        reasons = {"rows": list(kept.rows) if kept else [], "why": kept.why if kept else ""}
+        document["recordings"].append({**judged, **reasons})
+    return document
