@@ -1,0 +1,98 @@
+"""The backend's side of one connection: takes requests from the page and puts answers into it.
+
+Nothing here waits. Whoever owns a `BackendRing` calls `on_event` when the port's bit was set, `fetch` when its engine
+is free, and `finish` when the engine has answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vtpm_impl.ring import page as layout
+from vtpm_impl.ring.page import State
+from vtpm_impl.tpm import header
+from vtpm_impl.tpm.header import Fault
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command as it was when it was fetched."""
+
+    command: bytes
+    locality: int
+    extra: int  # nr_extra_pages: the answer goes where the request was
+
+
+class BackendRing:
+    """One page and one port, from mapping to unmapping."""
+
+    def __init__(self, page: memoryview, notify: Callable[[], None], permits: Callable[[int], bool]) -> None:
+        """`permits(locality)`: whether this frontend may use it."""
+        self._page = page
+        self._notify = notify
+        self._permits = permits
+        self._ready = False
+        self._serving: Request | None = None
+
+    @property
+    def ready(self) -> bool:
+        """A request waits to be fetched."""
+        return self._ready
+
+    @property
+    def serving(self) -> bool:
+        """The engine works on a request of this connection."""
+        return self._serving is not None
+
+    def on_event(self) -> None:
+        """Look at the page: a request is noted, a cancel of nothing is acknowledged, all else is spurious."""
+        if self._ready or self._serving is not None:
+            return
+        state = layout.read_state(self._page)
+        if state == State.SUBMIT:
+            self._ready = True
+        elif state == State.CANCEL:
+            self._store_state(State.IDLE)
+
+    def fetch(self) -> Request | None:
+        """The request that waits, for the engine; None if it was cancelled, withdrawn, or refused here."""
+        self._ready = False
+        seen = layout.read_header(self._page)
+        if seen.state == State.CANCEL:
+            self._store_state(State.IDLE)
+            return None
+        if seen.state != State.SUBMIT:
+            return None
+        if seen.length > layout.capacity(seen.extra):
+            self._answer(seen.extra, header.error(Fault.SIZE, b""))
+            return None
+        command = layout.read_packet(self._page, seen.extra, seen.length)
+        if len(command) < header.SIZE:
+            self._answer(seen.extra, header.error(Fault.SIZE, command))
+            return None
+        if not self._permits(seen.locality):
+            self._answer(seen.extra, header.error(Fault.LOCALITY, command))
+            return None
+        self._serving = Request(command, seen.locality, seen.extra)
+        return self._serving
+
+    def finish(self, response: bytes) -> None:
+        """The engine's answer to what was fetched; one that cannot be delivered becomes an error of the TPM."""
+        request = self._serving
+        if request is None:
+            raise RuntimeError("there is nothing to answer: no request of this connection is in service")
+        self._serving = None
+        if not header.SIZE <= len(response) <= layout.capacity(request.extra):
+            response = header.error(Fault.NO_ANSWER, request.command)
+        self._answer(request.extra, response)
+
+    def _answer(self, extra: int, response: bytes) -> None:
+        if layout.read_state(self._page) in (State.SUBMIT, State.CANCEL):
+            layout.write_packet(self._page, extra, response)
+            self._store_state(State.FINISH)
+
+    def _store_state(self, state: State) -> None:
+        if layout.read_state(self._page) in (State.SUBMIT, State.CANCEL):
+            layout.write_state(self._page, state)
+            self._notify()

@@ -1,0 +1,77 @@
+"""The frontend's side of one connection: puts requests into the page and takes answers out of it.
+
+Nothing here waits. Whoever owns a `FrontendRing` calls `look` when the port's bit was set or time has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vtpm_impl.ring import page as layout
+from vtpm_impl.ring.page import State
+from vtpm_impl.tpm import header
+
+
+class RingError(Exception):
+    """The ring cannot do what was asked, or has brought what nobody can use."""
+
+
+class TooLong(RingError):
+    """The command does not fit into the page."""
+
+
+class Busy(RingError):
+    """An earlier request, or a cancel of it, still stands in the page."""
+
+
+class Cancelled(RingError):
+    """The backend dropped the request: its engine has not executed it, or its answer was destroyed by the cancel."""
+
+
+class Malformed(RingError):
+    """What the backend stored is not one whole TPM packet within the page."""
+
+
+@dataclass
+class FrontendRing:
+    """One page and one port, from allocation to release. `notify` sets the backend's bit."""
+
+    page: memoryview
+    notify: Callable[[], None]
+
+    def submit(self, command: bytes, *, locality: int = 0, extra: int = 0) -> None:
+        """Put a request into the page and tell the backend. Raises TooLong, Busy, and ValueError for a locality."""
+        if not 0 <= locality <= 255:
+            raise ValueError(f"locality {locality}; it is a byte, 0 to 255")
+        if not 0 <= extra <= 255 or len(command) > layout.capacity(extra):
+            raise TooLong(f"a command of {len(command)} bytes; at most {layout.capacity(extra)} fit into the page")
+        state = layout.read_state(self.page)
+        if state not in (State.IDLE, State.FINISH):
+            raise Busy(f"the state byte is {state}; a request is put only over IDLE (0) or FINISH (2)")
+        layout.write_request(self.page, extra, locality, command)
+        layout.write_state(self.page, State.SUBMIT)
+        self.notify()
+
+    def look(self) -> bytes | None:
+        """The answer, or None while there is none. Raises Cancelled or Malformed; the request is then over, too."""
+        seen = layout.read_header(self.page)
+        if seen.state == State.IDLE:
+            raise Cancelled("the backend cancelled the request")
+        if seen.state != State.FINISH:
+            return None
+        layout.barrier()
+        seen = layout.read_header(self.page)
+        if not header.SIZE <= seen.length <= layout.capacity(seen.extra):
+            most = layout.capacity(seen.extra)
+            raise Malformed(f"an answer of {seen.length} bytes; it has {header.SIZE} to {most}")
+        answer = layout.read_packet(self.page, seen.extra, seen.length)
+        if not header.is_whole(answer):
+            named = header.parse(answer)
+            raise Malformed(f"an answer of {len(answer)} bytes whose header says {named.size if named else 'nothing'}")
+        return answer
+
+    def cancel(self) -> None:
+        """Ask the backend to drop the request; an answer that lies in the page is destroyed by it."""
+        layout.write_state(self.page, State.CANCEL)
+        self.notify()
