@@ -113,6 +113,11 @@ class _Namer:
         self.solver.set("core.minimize", True)  # noqa: FBT003
         self.solver.add([to_z3(term) for term in system.sorts])
         self.hypotheses = {self._name(f"fact {name}", term): name for name, term in system.invariants.items()}
+        self.stated = {term: name for name, term in reversed(system.invariants.items())}
+
+    def _stating(self, claim: Term, fact: str) -> set[str]:
+        """The hypothesis that the claim is, word for word; the fact itself needs no other."""
+        return set() if self.system.invariants.get(fact) is claim else {self.stated[claim]}
 
     def _name(self, label: str, term: Term) -> Any:
         name = to_z3(terms.variable(f"!{label}", BOOL))
@@ -127,6 +132,9 @@ class _Namer:
         guards: dict[str, set[Guard]] = {name: set() for name in lemmas}
         for task, named in self._framed(facts):
             fact = task.obligation.fact
+            if task.claim in self.stated:
+                lemmas[fact] |= self._stating(task.claim, fact)
+                continue
             core = self._core(task, named)
             if core is None:
                 undecided.append(task.obligation.name)
@@ -147,7 +155,7 @@ class _Namer:
             way: Way | None = None
             named: dict[Any, Guard | None] = {}
             for task in tasks(self.system, action.name, facts):
-                if task.claim.op == "const" or task.claim in self.system.assumed:
+                if task.claim.op == "const":
                     continue
                 if task.way is not way:
                     if way is not None:
