@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, TypeVar
 
-from vtpm_model import handshake, ring
+from vtpm_model import handshake, ring, sources
 from vtpm_model.core import U8, U32, Action, Actor, Spec, action, among, negate, record, replace, require
 from vtpm_model.device import DEVICE
 from vtpm_model.handshake import CLOSED, CLOSING, CONNECTED, UNKNOWN, Device, XenbusState
@@ -270,14 +270,14 @@ def taken(declared: Action[Any], s: R, **picks: object) -> R:
     return after
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=handshake.backend_tracks.cites)
 def backend_tracks(s: R) -> R:
     """The backend finds the device's node, unless it was told to shut down."""
     require(negate(s.stopped))
     return taken(handshake.backend_tracks, s)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=handshake.backend_maps.cites)
 def backend_maps(s: R) -> R:
     """The backend maps and binds, if Xen lets it; in these surroundings binding raises no event."""
     require(negate(s.refused))
@@ -285,32 +285,32 @@ def backend_maps(s: R) -> R:
     return replace(taken(handshake.backend_maps, s), to_backend=pending)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=handshake.backend_refuses_connection.cites)
 def backend_refuses_connection(s: R) -> R:
     """The keys are missing or name nothing, the version is not 2, or Xen refused: Closed."""
     return taken(handshake.backend_refuses_connection, s, failed=s.refused)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=ring.backend_fetches.cites)
 def backend_fetches(s: R) -> R:
     """The backend gives the request to the application; localities are the application's business here."""
     return taken(ring.backend_fetches, s, permitted=True)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=ring.backend_refuses_request.cites)
 def backend_refuses_request(s: R, with_error: bool) -> R:
     """The backend answers a request that it cannot serve, by a TPM error or by IDLE, without its application."""
     return taken(ring.backend_refuses_request, s, permitted=True, with_error=with_error)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=ring.backend_finishes.cites)
 def backend_finishes(s: R) -> R:
     """The application has answered: the backend writes the answer and, after it, FINISH."""
     require(s.answered)
     return replace(taken(ring.backend_finishes, s, reply=s.reply), answered=False)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=ring.backend_drops_stale_answer.cites)
 def backend_drops_stale_answer(s: R) -> R:
     """The application has answered a request whose connection is gone."""
     require(s.answered)
@@ -349,14 +349,14 @@ def when(declared: Action[Device], condition: Callable[[Driven], bool]) -> Actio
     return Action(declared.name, declared.by, run, declared.cites, True, declared.picks)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=handshake.frontend_submits.cites)
 def frontend_submits(s: R) -> R:
     """The frontend sends the command that the application handed to it, in a page without extra pages."""
     require(s.commanded)
     return replace(taken(handshake.frontend_submits, s, length=s.command, extra=0), commanded=False)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=(sources.LINUX_SEND_BOUNDS, sources.TPMFRONT_SEND_BOUNDS))
 def frontend_refuses_command(s: R) -> R:
     """The frontend cannot send the command: it has no connection, the command does not fit, the page is in disorder."""
     require(s.commanded)
@@ -365,7 +365,7 @@ def frontend_refuses_command(s: R) -> R:
     return replace(s, commanded=False)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=ring.frontend_looks.cites)
 def frontend_looks(s: R, success: bool) -> R:
     """Awake, the frontend reads the page; it reports success for a whole packet only, an error else."""
     require(success == ((s.page.state == FINISH) & ring.whole_packet(s.page, s.named)))

@@ -12,7 +12,7 @@ import dataclasses
 from enum import IntEnum
 from typing import Any, TypeVar
 
-from vtpm_model import driven, handshake, ring
+from vtpm_model import driven, handshake, ring, sources
 from vtpm_model.core import Action, Actor, Spec, action, among, negate, record, replace, require, wrap
 from vtpm_model.driven import DRIVEN, Driven, Wish
 from vtpm_model.handshake import (
@@ -86,7 +86,7 @@ def change_state(s: M, state: XenbusState, task: Task) -> M:
     return handshake.write_be_state(replace(s, cache=state), state)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_NEW_DEVICE)
 def backend_tracks(s: M) -> M:
     """An event on the very directory of a device that is complete: the backend goes to InitWait and keeps it."""
     require(s.up & negate(s.stopped) & (s.task == Task.NONE))
@@ -97,7 +97,7 @@ def backend_tracks(s: M) -> M:
     return change_state(s, INIT_WAIT, Task.PUBLISH)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_NEW_DEVICE)
 def backend_answers_incomplete_node(s: M) -> M:
     """A device without a uuid is left alone; one without its frontend's path is left in InitWait."""
     require(s.up & negate(s.stopped) & (s.task == Task.NONE))
@@ -108,7 +108,7 @@ def backend_answers_incomplete_node(s: M) -> M:
     return s
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_NEW_DEVICE)
 def backend_ignores_directory(s: M) -> M:
     """An event on the directory of a device that it has, or that is gone, means nothing to the backend."""
     require(s.up & (s.task == Task.NONE))
@@ -116,7 +116,7 @@ def backend_ignores_directory(s: M) -> M:
     return replace(s, told_of_directory=False)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_FEATURE_AFTER_STATE)
 def backend_publishes_version(s: M) -> M:
     """The backend writes its feature-protocol-v2, after its InitWait."""
     require(s.task == Task.PUBLISH)
@@ -136,7 +136,7 @@ def task_for(s: MiniOs, state: XenbusState) -> Task:
     return Task.NONE
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_FRONTEND_CHANGED, sources.TPMBACK_MISSES_BACKEND_STATE))
 def backend_looks(s: M, misread: XenbusState) -> M:
     """Told by a watch, the backend reads the frontend's state; text that is no number reads as anything (`misread`)."""
     require(s.tracked & s.backend_told & (s.task == Task.NONE))
@@ -146,7 +146,7 @@ def backend_looks(s: M, misread: XenbusState) -> M:
     return replace(s, task=task, leaving=s.leaving | (task == Task.LEAVE))
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_READS_THE_KEYS, sources.TPMBACK_MAPS_AND_BINDS))
 def backend_maps(s: M) -> M:
     """The backend maps the page and binds the port that the keys name."""
     require(s.task == Task.CONNECT)
@@ -155,7 +155,7 @@ def backend_maps(s: M) -> M:
     return replace(ring.with_mapping(s), to_backend=pending, task=Task.ANNOUNCE)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_CHECKS_THE_FEATURE, sources.TPMBACK_REFUSES_TO_CONNECT))
 def backend_refuses_connection(s: M) -> M:
     """A key is missing or names nothing, the version is not 2, or Xen refused: Closed, from any state."""
     require(s.task == Task.CONNECT)
@@ -163,28 +163,32 @@ def backend_refuses_connection(s: M) -> M:
     return change_state(s, CLOSED, Task.NONE)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_SETS_CONNECTED)
 def backend_goes_to_connected(s: M) -> M:
     """The backend has connected, and says so."""
     require(s.task == Task.ANNOUNCE)
     return change_state(s, CONNECTED, Task.NONE)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_FOLLOWS_CLOSING)
 def backend_follows_closing(s: M) -> M:
     """The frontend is Closing: so is the backend. The mapping stays."""
     require(s.task == Task.FOLLOW)
     return change_state(s, CLOSING, Task.NONE)
 
 
-@action(by=BACKEND, owed=True)
+@action(
+    by=BACKEND,
+    owed=True,
+    cites=(sources.TPMBACK_FREES_ON_UNKNOWN, sources.TPMBACK_FREE_CLEARS_FLAGS_FIRST, sources.TPMBACK_SHUTDOWN),
+)
 def backend_starts_closing(s: M) -> M:
     """The backend leaves a frontend that has gone, or shuts down; it drops its flag first."""
     require((s.task == Task.LEAVE) | (s.stopped & s.tracked & (s.task == Task.NONE)))
     return change_state(replace(s, leaving=True, ready=False), CLOSING, Task.LET_GO)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_DISCONNECT)
 def backend_disconnects(s: M) -> M:
     """The backend unmaps and unbinds; it keeps its flag for a request, and its answers for later."""
     require((s.task == Task.DISCONNECT) | ((s.task == Task.LET_GO) & (s.mapped != 0)))
@@ -193,28 +197,28 @@ def backend_disconnects(s: M) -> M:
     return replace(ring.without_mapping(s), ready=flag, task=after)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_FOLLOWS_CLOSED)
 def backend_awaits_reopening(s: M) -> M:
     """The frontend has closed: the backend goes to InitWait, in whatever state it was."""
     require(s.task == Task.REOPEN)
     return change_state(s, INIT_WAIT, Task.NONE)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_FREE_DEVICE)
 def backend_closes(s: M) -> M:
     """The backend that leaves goes to Closed."""
     require((s.task == Task.CLOSE) | ((s.task == Task.LET_GO) & (s.mapped == 0)))
     return change_state(s, CLOSED, Task.RELEASE)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_FREE_DEVICE)
 def backend_releases_device(s: M) -> M:
     """The backend closes the device towards its application, whether that still works for it or not."""
     require(s.task == Task.RELEASE)
     return replace(s, tracked=False, leaving=False, task=Task.REMOVE)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_FREE_DEVICE)
 def backend_removes_node(s: M) -> M:
     """The backend removes the device's node, if it is there."""
     require(s.task == Task.REMOVE)
@@ -225,7 +229,7 @@ def backend_removes_node(s: M) -> M:
 # --------------------------------------------------------------------------------------------- the backend's ring
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_SEES_SUBMIT, sources.TPMBACK_IGNORES_CANCEL_IN_SERVICE))
 def backend_wakes(s: M) -> M:
     """The handler flags a request; a cancel it acknowledges only where no request is flagged."""
     require(s.to_backend & (s.mapped != 0) & negate(s.acking))
@@ -233,7 +237,7 @@ def backend_wakes(s: M) -> M:
     return replace(s, to_backend=False, ready=s.ready | (state == SUBMIT), acking=(state == CANCEL) & negate(s.ready))
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_ACKNOWLEDGES_CANCEL)
 def backend_acknowledges_cancel(s: M) -> M:
     """The handler stores IDLE, over whatever the state byte has become."""
     require(s.acking & negate(s.backend_owes_event) & (s.mapped != 0))
@@ -246,7 +250,7 @@ def wrapped_end(extra: int, length: int) -> int:
     return wrap(HEADER + 4 * extra + length, 32)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_GET_REQUEST, sources.TPMBACK_BAD_REQUEST_STAYS_READY))
 def backend_fetches(s: M) -> M:
     """The backend copies whatever lies in the page of a flagged request, and keeps the flag; what is too long stays."""
     require(s.ready & s.tracked & negate(s.busy) & negate(s.backend_owes_event) & (s.mapped != 0))
@@ -255,7 +259,7 @@ def backend_fetches(s: M) -> M:
     return replace(s, busy=True, job=page.request, job_epoch=s.mapped, job_extra=page.extra, executed=page.request)
 
 
-@action(by=BACKEND)
+@action(by=BACKEND, cites=sources.TPMBACK_REQUEST_BOUNDS_WRAP)
 def backend_dies(s: M) -> M:
     """In the middle of a copy the backend reads or writes outside what is mapped, and its domain ends."""
     page = ring.backend_page(s)
@@ -266,7 +270,7 @@ def backend_dies(s: M) -> M:
     return replace(s, up=False, busy=True, job=page.request, executed=page.request)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=(sources.TPMBACK_SEND_RESPONSE, sources.TPMBACK_LENGTH_BEFORE_CHECK))
 def backend_finishes(s: M) -> M:
     """The application has answered: the backend stores the length, and the rest only if it fits where the page says."""
     require(s.busy & s.answered & s.ready & s.tracked & (s.mapped != 0) & negate(s.backend_owes_event))
@@ -278,7 +282,7 @@ def backend_finishes(s: M) -> M:
     return ring.put_backend_page(s, page)
 
 
-@action(by=BACKEND, owed=True)
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_RESPONSE_TO_WHOM)
 def backend_drops_stale_answer(s: M) -> M:
     """The application has answered a request of a device that is gone, or that is flagged no more."""
     require(s.busy & s.answered & (negate(s.tracked) | negate(s.ready)))
@@ -293,35 +297,35 @@ def watching(s: MiniOs) -> bool:
     return (s.wish == Wish.OPEN) & negate(s.opened) & negate(s.giving_up)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=(sources.TPMFRONT_ZEROES_THE_PAGE, sources.TPMFRONT_ALLOCATES_THE_PORT))
 def frontend_allocates(s: M) -> M:
     """The frontend takes a page and a port, whatever the states are."""
     require(watching(s) & s.complete & negate(s.granted))
     return replace(ring.with_new_page(s), peer_v2=False)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=sources.TPMFRONT_PUBLISHES_KEYS)
 def frontend_publishes(s: M) -> M:
     """The frontend writes its keys."""
     require(watching(s) & s.granted & negate(s.open) & (s.keys != s.epoch))
     return replace(s, keys=s.epoch, fe_v2=True)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=sources.TPMFRONT_GOES_TO_CONNECTED)
 def frontend_goes_to_initialised(s: M) -> M:
     """The frontend goes to Connected directly."""
     require(watching(s) & s.granted & negate(s.open) & (s.keys == s.epoch))
     return handshake.write_fe_state(replace(s, open=True, fresh=False), CONNECTED)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=sources.TPMFRONT_CHECKS_THE_FEATURE)
 def frontend_reads_version(s: M) -> M:
     """The backend is Connected, and of version 2: the device is open, and the backend's state is watched no more."""
     require(watching(s) & s.open & (s.be_state == CONNECTED) & s.be_v2)
     return replace(s, peer_v2=True, opened=True)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=sources.TPMFRONT_WAITS_FOR_CONNECTED)
 def frontend_gives_up_opening(s: M) -> M:
     """The backend closes, has gone, or is of another version: the frontend closes what it has opened."""
     require(watching(s) & s.open)
@@ -335,7 +339,7 @@ def ending(s: MiniOs) -> bool:
     return s.giving_up | (s.wish == Wish.CLOSED)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=sources.TPMFRONT_SHUTDOWN)
 def frontend_starts_closing(s: M) -> M:
     """The frontend goes to Closing, from Connected or from what it takes for it."""
     unannounced = s.granted & (s.keys == s.epoch) & (s.fe_state == INITIALISING)  # its write of Connected failed
@@ -343,35 +347,35 @@ def frontend_starts_closing(s: M) -> M:
     return handshake.write_fe_state(replace(handshake.stop_using(s), opened=False), CLOSING)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=sources.TPMFRONT_SHUTDOWN)
 def frontend_retracts_keys(s: M) -> M:
     """The frontend removes its keys."""
     require(ending(s) & (s.fe_state == CLOSING) & (s.keys != 0))
     return replace(s, keys=0)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=sources.TPMFRONT_SHUTDOWN)
 def frontend_closes(s: M) -> M:
     """The frontend goes to Closed."""
     require(ending(s) & (s.fe_state == CLOSING) & (s.keys == 0))
     return handshake.write_fe_state(s, CLOSED)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=sources.TPMFRONT_WAITS_FOR_CLOSED)
 def frontend_goes_back_to_initialising(s: M) -> M:
     """The backend has let go, or is gone."""
     require(ending(s) & (s.fe_state == CLOSED) & among(s.be_state, INIT_WAIT, CLOSED, UNKNOWN, INVALID))
     return handshake.write_fe_state(s, INITIALISING)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=sources.TPMFRONT_FREES_A_MAPPED_PAGE)
 def frontend_releases_page(s: M) -> M:
     """The frontend frees its page and port, whether the page is mapped or not."""
     require(ending(s) & (s.fe_state == INITIALISING) & s.granted)
     return replace(ring.without_page(s), giving_up=False, kept=False, wish=Wish.CLOSED)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=(sources.TPMFRONT_SEND, sources.TPMFRONT_SUBMITS_BEFORE_ARMING))
 def frontend_submits(s: M) -> M:
     """The frontend stores the command and SUBMIT, over whatever stands in the page."""
     require(s.commanded & s.opened & request_fits(0, s.command) & negate(s.waiting) & negate(s.frontend_owes_event))
@@ -381,21 +385,21 @@ def frontend_submits(s: M) -> M:
     )
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=sources.TPMFRONT_SEND_BOUNDS)
 def frontend_refuses_command(s: M) -> M:
     """The frontend is not open, or the command is too long."""
     require(s.commanded & (negate(s.opened) | negate(request_fits(0, s.command))))
     return replace(s, commanded=False)
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=(sources.TPMFRONT_HANDLER, sources.TPMFRONT_IGNORES_EVENTS_UNARMED))
 def frontend_wakes(s: M) -> M:
     """The handler takes the event and looks: FINISH and IDLE end the wait."""
     require(s.to_frontend & negate(s.frontend_owes_event))
     return replace(s, to_frontend=False, awake=s.awake | (s.waiting & among(s.page.state, FINISH, IDLE)))
 
 
-@action(by=FRONTEND, owed=True)
+@action(by=FRONTEND, owed=True, cites=(sources.TPMFRONT_RECV, sources.TPMFRONT_RECV_BOUNDS))
 def frontend_looks(s: M, success: bool) -> M:
     """The wait over, the frontend takes what fits in the page; anything but FINISH is an empty answer."""
     require(s.waiting & s.awake & negate(s.frontend_owes_event))
