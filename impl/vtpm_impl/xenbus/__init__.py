@@ -1,0 +1,1 @@
+"""The handshake of both ends through xenstore, driving the ring."""
