@@ -84,9 +84,9 @@ def test_a_command_that_prints_something_else_falls_short() -> None:
     assert "JSON of another shape" in outcome.shortfalls[0]
 
 
-def test_every_part_asks_a_command_that_exists() -> None:
+def test_parts_have_names_of_their_own_and_ask_commands_that_exist() -> None:
     assert len({part.name for part in verify.PARTS}) == len(verify.PARTS)
     for part in verify.PARTS:
-        assert isinstance(part.ask, Command)
-        said = CliRunner().invoke(app, [part.ask.words[0], "--help"])
-        assert said.exit_code == 0, part.name
+        if isinstance(part.ask, Command):
+            said = CliRunner().invoke(app, [part.ask.words[0], "--help"])
+            assert said.exit_code == 0, part.name
