@@ -87,7 +87,7 @@ def gather(request: Request) -> Evidence:
 
 @dataclass(frozen=True)
 class _Unit:
-    """A part of the work that costs the same wherever it is done: each unit starts its solvers afresh."""
+    """A part of the work. Each starts its solvers afresh, so that what it costs hardly depends on where it is done."""
 
     spec: int
     what: str  # INIT, CLAIMS, or "action " and its name
