@@ -291,6 +291,21 @@ def backend_refuses_connection(s: R) -> R:
     return taken(handshake.backend_refuses_connection, s, failed=s.refused)
 
 
+@action(by=BACKEND, cites=handshake.backend_refuses_connection.cites)
+def backend_undoes_connection(s: R) -> R:
+    """Something failed after the page was mapped: the backend unmaps it again."""
+    require(s.refused & (s.mapped != 0))
+    require(negate(s.acking) & negate(s.backend_owes_event))
+    return ring.without_mapping(s)
+
+
+@action(by=BACKEND, cites=handshake.backend_retires.cites)
+def backend_gives_device_up(s: R) -> R:
+    """Something failed that the backend cannot do without: it leaves the device."""
+    require(s.refused & s.tracked)
+    return replace(s, leaving=True)
+
+
 @action(by=BACKEND, owed=True, cites=ring.backend_fetches.cites)
 def backend_fetches(s: R) -> R:
     """The backend gives the request to the application; localities are the application's business here."""
@@ -391,6 +406,9 @@ REPLACED: tuple[Action[Driven], ...] = (
     frontend_looks,
 )
 
+OF_ITS_OWN = (backend_undoes_connection, backend_gives_device_up, frontend_refuses_command)
+"""What a program does because of what the driver did, and otherwise would not."""
+
 LEFT_TO_THE_DRIVER = frozenset(
     {
         *(a.name for a in (*handshake.TOOLSTACK_ACTIONS, *ring.SURPRISES)),
@@ -408,7 +426,7 @@ DRIVEN: Spec[Driven] = Spec(
     doc="a sound device of which a script drives one end, obeying no rule",
     state=Driven,
     init=nothing_yet,
-    actions=(*(a for a in DEVICE.actions if a.name not in _GONE), *REPLACED, frontend_refuses_command, *DRIVER),
+    actions=(*(a for a in DEVICE.actions if a.name not in _GONE), *REPLACED, *OF_ITS_OWN, *DRIVER),
     facts=DEVICE.facts,
     liveness=DEVICE.liveness,
 )

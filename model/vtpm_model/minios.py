@@ -48,6 +48,7 @@ class Task(IntEnum):
     CLOSE = 10  # Closed
     RELEASE = 11
     REMOVE = 12
+    UNDO = 13  # the mapping: the backend could not announce it
 
 
 @record
@@ -99,9 +100,12 @@ def backend_tracks(s: M) -> M:
 
 @action(by=BACKEND, owed=True, cites=sources.TPMBACK_NEW_DEVICE)
 def backend_answers_incomplete_node(s: M) -> M:
-    """A device without a uuid is left alone; one without its frontend's path is left in InitWait."""
+    """A device without a uuid is left alone; one without its frontend's path is left in InitWait.
+
+    So is one of which something could not be read or written.
+    """
     require(s.up & negate(s.stopped) & (s.task == Task.NONE))
-    require(s.told_of_directory & negate(s.tracked) & negate(s.complete))
+    require(s.told_of_directory & negate(s.tracked) & (negate(s.complete) | s.refused))
     s = replace(s, told_of_directory=False)
     if s.has_uuid & (s.be_state != UNKNOWN) & (s.be_state != INIT_WAIT):
         return handshake.write_be_state(s, INIT_WAIT)
@@ -138,9 +142,12 @@ def task_for(s: MiniOs, state: XenbusState) -> Task:
 
 @action(by=BACKEND, owed=True, cites=(sources.TPMBACK_FRONTEND_CHANGED, sources.TPMBACK_MISSES_BACKEND_STATE))
 def backend_looks(s: M, misread: XenbusState) -> M:
-    """Told by a watch, the backend reads the frontend's state; text that is no number reads as anything (`misread`)."""
+    """Told by a watch, the backend reads the frontend's state.
+
+    Text that is no number reads as anything (`misread`), a failing read as no state.
+    """
     require(s.tracked & s.backend_told & (s.task == Task.NONE))
-    read = misread if s.fe_state == INVALID else s.fe_state
+    read = misread if (s.fe_state == INVALID) | (s.refused & (misread == UNKNOWN)) else s.fe_state
     s = replace(s, backend_told=False, seen=read, seen_keys=s.keys, seen_v2=s.fe_v2)
     task = task_for(s, read)
     return replace(s, task=task, leaving=s.leaving | (task == Task.LEAVE))
@@ -161,6 +168,26 @@ def backend_refuses_connection(s: M) -> M:
     require(s.task == Task.CONNECT)
     require(s.refused | negate(s.seen_v2) | negate(s.granted) | (s.seen_keys != s.epoch))
     return change_state(s, CLOSED, Task.NONE)
+
+
+AFTER_A_FAILED_WRITE = {
+    Task.PUBLISH: Task.NONE,
+    Task.ANNOUNCE: Task.UNDO,
+    Task.FOLLOW: Task.NONE,
+    Task.REOPEN: Task.NONE,
+    Task.LEAVE: Task.LET_GO,
+    Task.CLOSE: Task.RELEASE,
+}
+"""How the backend goes on after each write that can fail."""
+
+
+@action(by=BACKEND, owed=True, cites=sources.TPMBACK_CHANGE_STATE)
+def backend_fails_to_write(s: M, task: Task) -> M:
+    """What the backend writes does not arrive; a device that it has just found it then gives up."""
+    require(s.refused & (s.task == task))
+    require(among(task, *AFTER_A_FAILED_WRITE))
+    leaving = s.leaving | (task == Task.LEAVE)
+    return replace(s, task=AFTER_A_FAILED_WRITE[task], leaving=leaving, tracked=s.tracked & (task != Task.PUBLISH))
 
 
 @action(by=BACKEND, owed=True, cites=sources.TPMBACK_SETS_CONNECTED)
@@ -191,9 +218,9 @@ def backend_starts_closing(s: M) -> M:
 @action(by=BACKEND, owed=True, cites=sources.TPMBACK_DISCONNECT)
 def backend_disconnects(s: M) -> M:
     """The backend unmaps and unbinds; it keeps its flag for a request, and its answers for later."""
-    require((s.task == Task.DISCONNECT) | ((s.task == Task.LET_GO) & (s.mapped != 0)))
+    require(among(s.task, Task.DISCONNECT, Task.UNDO) | ((s.task == Task.LET_GO) & (s.mapped != 0)))
     flag = s.ready
-    after = Task.CLOSE if s.task == Task.LET_GO else Task.REOPEN
+    after = Task.CLOSE if s.task == Task.LET_GO else Task.CONNECT if s.task == Task.UNDO else Task.REOPEN
     return replace(ring.without_mapping(s), ready=flag, task=after)
 
 
@@ -447,9 +474,11 @@ MINIOS: Spec[Any] = dataclasses.replace(
         "mini-os",
         doc="a driven device whose ends are mini-os' backend and frontend, with all their defects",
         replaced=_SAME_NAME,
-        added=(backend_ignores_directory, backend_dies, frontend_gives_up_opening),
+        added=(backend_ignores_directory, backend_fails_to_write, backend_dies, frontend_gives_up_opening),
         dropped=(
             "backend_refuses_request",
+            "backend_undoes_connection",
+            "backend_gives_device_up",
             "backend_reopens",
             "frontend_goes_to_connected",
             "frontend_loses_device",

@@ -152,6 +152,38 @@ def the_page_shrinks_before_the_answer() -> tuple[Back, int]:
     return back, line
 
 
+def connected_cannot_be_announced() -> tuple[Back, int]:
+    """The write of Connected fails: the mapping is undone, and Closed is written."""
+    back = Back()
+    back.start()
+    back.create()
+    back.do("fail write 1")
+    back.publish()
+    back.do("run")
+    back.reads_frontend("4")
+    back.see("xs_read", path=f"{back.front}/ring-ref", value="451")
+    back.see("xs_read", path=f"{back.front}/event-channel", value="45")
+    back.see("map_grant", domid=77, ref=451, count=1, ok=True)
+    back.see("evtchn_bind", domid=77, remote_port=45, local_port=10)
+    back.see("injected_error", op="write")
+    back.disconnects()
+    back.wrote("state", "6")
+    return back, 0
+
+
+def the_frontends_state_cannot_be_read() -> tuple[Back, int]:
+    """b11: a failing read is taken for a frontend that has gone."""
+    back = connected()
+    back.do("fail read 1", f"set {back.front}/state 4", "run")
+    back.see("injected_error", op="read")
+    back.wrote("state", "5")
+    back.disconnects()
+    back.wrote("state", "6")
+    back.see("close_callback", domid=77, handle=3)
+    back.see("xs_rm", path=back.own)
+    return back, 0
+
+
 def closing_is_taken_back() -> tuple[Back, int]:
     """b8, then b6: the backend stays in Closing."""
     back = connected()
@@ -239,6 +271,26 @@ def opened_twice() -> tuple[Front, int]:
     return front, 0
 
 
+def connected_cannot_be_written() -> tuple[Front, int]:
+    """m7: the frontend takes itself for connected and closes all the way."""
+    front = Front()
+    front.create()
+    front.do("fail write 1", "init -", "run")
+    front.wrote("feature-protocol-v2", "1")
+    front.see("grant_access", domid=5, ref=100, readonly=0)
+    front.see("evtchn_alloc_unbound", domid=5, local_port=10)
+    front.wrote("ring-ref", "100")
+    front.wrote("event-channel", "10")
+    front.see("injected_error", op="write")
+    line = front.wrote("state", "5")
+    front.see("xs_rm", path=f"{front.node}/event-channel")
+    front.see("xs_rm", path=f"{front.node}/ring-ref")
+    front.wrote("state", "6")
+    front.lets_go()
+    front.see("init_tpmfront_returned", ok=False)
+    return front, line
+
+
 def the_backend_is_initialised_only() -> tuple[Front, int]:
     """m4: not enough to be open."""
     front = Front()
@@ -294,12 +346,15 @@ MINI_OS_DOES = (
     a_late_answer_reaches_the_next_connection,
     an_answer_into_an_unmapped_page_kills,
     the_page_shrinks_before_the_answer,
+    connected_cannot_be_announced,
+    the_frontends_state_cannot_be_read,
     closing_is_taken_back,
     states_without_meaning_are_ignored,
     text_that_is_no_state_closes_the_device,
     a_device_made_anew_is_not_seen,
     a_command_and_its_answer,
     opened_twice,
+    connected_cannot_be_written,
     the_backend_is_initialised_only,
     the_backend_vanishes_under_an_open_frontend,
     a_backend_that_is_not_there,

@@ -77,6 +77,8 @@ SUBJECT = frozenset(
 WRITERS = tuple(Call(name) for name in sorted(SUBJECT - {"backend_removes_node", "backend_dies"}))
 """Actions that may write the backend's state node."""
 
+LETTING_GO = (Call("backend_disconnects"), Call("backend_undoes_connection"))
+
 _BACK = re.compile(r"/local/domain/(\d{1,5})/backend/vtpm/(\d{1,5})/(\d{1,9})(?:/(.*))?")
 _FRONT = re.compile(r"/local/domain/(\d{1,5})/device/vtpm/(\d{1,9})(?:/(.*))?")
 
@@ -524,7 +526,7 @@ class _Reader:
         self.latest = served
         served.mapped = None
         if served.port is not None:
-            self._act(served, entry.origin, "backend_disconnects")
+            served.observations.append(Happened(entry.origin, LETTING_GO))
 
     def _unbind(self, entry: Seen) -> None:
         served = self._by_port(entry["local_port"])
@@ -534,7 +536,7 @@ class _Reader:
         self.latest = served
         served.port = served.remote_port = None
         if served.mapped is not None:
-            self._act(served, entry.origin, "backend_disconnects")
+            served.observations.append(Happened(entry.origin, LETTING_GO))
 
     def _named(self, entry: Seen) -> _Served:
         for name in ("domid", "handle"):
