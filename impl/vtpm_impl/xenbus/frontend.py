@@ -1,0 +1,290 @@
+"""The frontend: opens a device through xenstore, carries commands over its ring, and closes it.
+
+Every wait has an end. A frontend belongs to one thread; `cancel` alone may be called from another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vtpm_impl.ring.frontend import Cancelled, FrontendRing, RingError
+from vtpm_impl.xen.platform import Grant, Platform, Port, StoreView
+from vtpm_impl.xenbus import nodes
+from vtpm_impl.xenbus.nodes import XenbusState
+from vtpm_impl.xenbus.nodes import XenbusState as S
+
+OPEN_TIMEOUT = 10.0
+"""Seconds that a toolstack, too, waits for a backend."""
+
+COMMAND_TIMEOUT = 120.0
+"""Seconds for a command whose caller names none: the longest that Linux waits."""
+
+CANCEL_TIMEOUT = 2.0
+"""Seconds for the backend to answer a cancel."""
+
+SPIN = 0.00005
+"""Seconds of looking at the page before the thread sleeps: a quick engine answers in less than a wake-up takes."""
+
+
+class FrontendError(Exception):
+    """The device cannot be used; the message says why."""
+
+
+class NoDevice(FrontendError):
+    """xenstore has no such device, or its nodes make no sense."""
+
+
+class Refused(FrontendError):
+    """The backend has refused the connection, or does not speak version 2."""
+
+
+class DeviceLost(FrontendError):
+    """The backend, or the device's nodes, are gone."""
+
+
+class TimedOut(FrontendError):
+    """What was waited for has not come in time. A command may have been executed all the same."""
+
+
+@dataclass
+class Connection:
+    """A page that is granted and a port that is open."""
+
+    grant: Grant
+    port: Port
+    ring: FrontendRing
+
+
+class Frontend:
+    """One vTPM device of this domain."""
+
+    def __init__(
+        self, platform: Platform, handle: int = 0, *, report: Callable[[str], None] = lambda step: None
+    ) -> None:
+        """`report` is told the name of each step. Raises NoDevice."""
+        self._platform = platform
+        self._store = platform.store
+        self._report = report
+        self._directory = f"device/vtpm/{handle}"
+        self._connection: Connection | None = None
+        self._kept: list[Grant] = []  # pages that the backend still had mapped when they were given up
+        self._version_read = False
+        self._interrupt = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        backend = nodes.parse_number(self._store.read(f"{self._directory}/backend-id"))
+        directory = self._store.read(f"{self._directory}/backend")
+        if backend is None or not directory:
+            os.close(self._interrupt)
+            raise NoDevice(f"{self._directory} names no backend: backend-id {backend!r}, backend {directory!r}")
+        self.backend = backend
+        self._backend_directory = directory.decode()
+        self._store.watch(f"{self._backend_directory}/state", self._directory)
+
+    # --------------------------------------------------------------------------------------------------- open, close
+
+    def open(self, timeout: float = OPEN_TIMEOUT) -> None:
+        """Publish a new page and port and wait until the backend serves them. Raises Refused, DeviceLost, TimedOut."""
+        deadline = time.monotonic() + timeout
+        state = self._own()
+        if state is S.UNKNOWN:
+            raise NoDevice(f"{self._directory} is gone")
+        if state in (S.INITIALISED, S.CONNECTED, S.CLOSING):
+            self._move(S.CLOSED)
+            self._report("frontend_closes")
+            state = S.CLOSED
+        if state is S.CLOSED:
+            self._await_backend(lambda be: be in (S.INIT_WAIT, S.CLOSED), deadline, "let go of the old connection")
+        self._allocate()
+        self._publish()
+        self._move(S.INITIALISED)
+        self._report("frontend_goes_to_initialised")
+        try:
+            self._await_backend(lambda be: be is S.CONNECTED, deadline, "connect")
+            self._read_version()
+        except FrontendError:
+            self.close()
+            raise
+        self._move(S.CONNECTED)
+        self._report("frontend_goes_to_connected")
+
+    def close(self, timeout: float = OPEN_TIMEOUT) -> None:
+        """Close the connection, wait until the backend let go, and free the page. Does nothing if none is open."""
+        connection, self._connection = self._connection, None
+        self._version_read = False
+        if connection is None:
+            return
+        if self._own() in (S.INITIALISED, S.CONNECTED):
+            self._move(S.CLOSING)
+            self._report("frontend_starts_closing")
+        self._retract()
+        if self._own() is S.CLOSING:
+            self._move(S.CLOSED)
+            self._report("frontend_closes")
+            let_go = (S.INIT_WAIT, S.CLOSED, S.UNKNOWN)
+            with contextlib.suppress(FrontendError):  # if not, the page is kept until the backend has unmapped it
+                self._await_backend(lambda be: be in let_go, time.monotonic() + timeout, "let go")
+        connection.port.close()
+        self._kept.append(connection.grant)
+        self._release_kept()
+        self._report("frontend_releases_page")
+
+    def shutdown(self) -> None:
+        """Close for good: nothing of this frontend is left."""
+        self.close()
+        self._store.unwatch(f"{self._backend_directory}/state", self._directory)
+        os.close(self._interrupt)
+
+    def _allocate(self) -> None:
+        self._release_kept()
+        grant = self._platform.grant(self.backend)
+        port = self._platform.open_port(self.backend)
+        self._connection = Connection(grant, port, FrontendRing(grant.memory, port.notify))
+        self._version_read = False
+        self._report("frontend_allocates")
+
+    def _release_kept(self) -> None:
+        self._kept = [grant for grant in self._kept if not grant.end()]
+
+    def _publish(self) -> None:
+        connection = self._connection
+        assert connection is not None
+
+        def change(view: StoreView) -> None:
+            view.write(f"{self._directory}/ring-ref", b"%d" % connection.grant.ref)
+            view.write(f"{self._directory}/event-channel", b"%d" % connection.port.number)
+            view.write(f"{self._directory}/feature-protocol-v2", nodes.VERSION)
+
+        self._store.transact(change)
+        self._report("frontend_publishes")
+
+    def _retract(self) -> None:
+        def change(view: StoreView) -> None:
+            if view.read(f"{self._directory}/state") is not None:
+                view.remove(f"{self._directory}/event-channel")
+                view.remove(f"{self._directory}/ring-ref")
+
+        self._store.transact(change)
+        self._report("frontend_retracts_keys")
+
+    # ------------------------------------------------------------------------------------------------------ commands
+
+    def transmit(self, command: bytes, *, locality: int = 0, timeout: float = COMMAND_TIMEOUT) -> bytes:
+        """The TPM's answer to a command. Raises DeviceLost, TimedOut, or an error of the ring (TooLong, Busy, ...).
+
+        At the time-out, or when `cancel` is called, the command is cancelled, and the backend has some time to say so.
+        """
+        connection = self._connection
+        if connection is None or not self._version_read:
+            raise DeviceLost(f"{self._directory} is not open")
+        self._forget_interrupt()
+        connection.ring.submit(command, locality=locality)
+        self._report("frontend_submits")
+        answer = self._await_answer(connection, time.monotonic() + timeout)
+        if answer is not None:
+            return answer
+        connection.ring.cancel()
+        self._report("frontend_cancels")
+        answer = self._await_answer(connection, time.monotonic() + CANCEL_TIMEOUT, cancelling=True)
+        if answer is None:
+            self._report("frontend_gives_up")
+            raise TimedOut(f"no answer to {command[:10].hex()} in {timeout} s, nor to the cancel after it")
+        raise Cancelled(f"{command[:10].hex()} was cancelled, and answered meanwhile; it has been executed")
+
+    def cancel(self) -> None:
+        """Cancel the command that another thread waits for; without one, nothing happens."""
+        os.eventfd_write(self._interrupt, 1)
+
+    def _forget_interrupt(self) -> None:
+        try:
+            os.eventfd_read(self._interrupt)
+        except BlockingIOError:
+            return
+
+    def _await_answer(self, connection: Connection, deadline: float, *, cancelling: bool = False) -> bytes | None:
+        """The answer; None at the deadline, or when a cancel was asked for."""
+        spin = time.monotonic() + SPIN
+        while time.monotonic() < spin:
+            answer = connection.ring.look()
+            if answer is not None:
+                connection.port.take()
+                return answer
+        poll = select.poll()
+        for descriptor in (connection.port.fileno(), self._store.fileno(), self._interrupt):
+            poll.register(descriptor, select.POLLIN)
+        while True:
+            connection.port.take()
+            answer = connection.ring.look()
+            if answer is not None:
+                return answer
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            woken = {descriptor for descriptor, _ in poll.poll(left * 1000)}
+            if self._interrupt in woken:
+                self._forget_interrupt()
+                if not cancelling:
+                    return None
+            if self._store.fileno() in woken:
+                self._lose_if_gone()
+
+    def _lose_if_gone(self) -> None:
+        for _ in self._store.events():
+            pass
+        state = self._backend_state()
+        if state in (S.UNKNOWN, S.CLOSING, S.CLOSED) or self._own() in (S.UNKNOWN, S.INITIALISING):
+            self._report("frontend_loses_device")
+            self.close()
+            raise DeviceLost(f"the backend of {self._directory} is {state.name}")
+
+    # --------------------------------------------------------------------------------------------------------- nodes
+
+    def _own(self) -> XenbusState:
+        return nodes.parse_state(self._store.read(f"{self._directory}/state"))
+
+    def _backend_state(self) -> XenbusState:
+        return nodes.parse_state(self._store.read(f"{self._backend_directory}/state"))
+
+    def _move(self, to: XenbusState) -> None:
+        node = f"{self._directory}/state"
+
+        def change(view: StoreView) -> bool:
+            if view.read(node) is None:
+                return False
+            view.write(node, to.text)
+            return True
+
+        if not self._store.transact(change):
+            raise DeviceLost(f"{self._directory} is gone")
+
+    def _read_version(self) -> None:
+        found = self._store.read(f"{self._backend_directory}/feature-protocol-v2")
+        if found != nodes.VERSION:
+            raise Refused(f"the backend's feature-protocol-v2 is {found!r}; this frontend speaks version 2 only")
+        self._version_read = True
+        self._report("frontend_reads_version")
+
+    def _await_backend(self, settled: Callable[[XenbusState], bool], deadline: float, what: str) -> None:
+        """Wait for a state of the backend. Raises Refused if it closes instead, DeviceLost, TimedOut."""
+        poll = select.poll()
+        poll.register(self._store.fileno(), select.POLLIN)
+        while True:
+            state = self._backend_state()
+            if settled(state):
+                return
+            if state is S.UNKNOWN:
+                raise DeviceLost(f"the backend's node {self._backend_directory} is gone")
+            if self._connection is not None and state in (S.CLOSING, S.CLOSED):
+                raise Refused(f"the backend went to {state.name} instead of serving {self._directory}")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimedOut(f"the backend is {state.name}; it did not {what} in time")
+            poll.poll(left * 1000)
+            for _ in self._store.events():
+                pass
+
+
+__all__ = ["DeviceLost", "Frontend", "FrontendError", "NoDevice", "Refused", "RingError", "TimedOut"]
