@@ -170,24 +170,24 @@ def backend_refuses_connection(s: M) -> M:
     return change_state(s, CLOSED, Task.NONE)
 
 
-AFTER_A_FAILED_WRITE = {
-    Task.PUBLISH: Task.NONE,
-    Task.ANNOUNCE: Task.UNDO,
-    Task.FOLLOW: Task.NONE,
-    Task.REOPEN: Task.NONE,
-    Task.LEAVE: Task.LET_GO,
-    Task.CLOSE: Task.RELEASE,
-}
-"""How the backend goes on after each write that can fail."""
+def task_without(task: Task) -> Task:
+    """How the backend goes on after a write that failed: the mapping is undone, leaving goes on, all else ends."""
+    if task == Task.ANNOUNCE:
+        return Task.UNDO
+    if task == Task.LEAVE:
+        return Task.LET_GO
+    if task == Task.CLOSE:
+        return Task.RELEASE
+    return Task.NONE
 
 
 @action(by=BACKEND, owed=True, cites=sources.TPMBACK_CHANGE_STATE)
-def backend_fails_to_write(s: M, task: Task) -> M:
+def backend_fails_to_write(s: M) -> M:
     """What the backend writes does not arrive; a device that it has just found it then gives up."""
-    require(s.refused & (s.task == task))
-    require(among(task, *AFTER_A_FAILED_WRITE))
-    leaving = s.leaving | (task == Task.LEAVE)
-    return replace(s, task=AFTER_A_FAILED_WRITE[task], leaving=leaving, tracked=s.tracked & (task != Task.PUBLISH))
+    require(s.refused)
+    require(among(s.task, Task.PUBLISH, Task.ANNOUNCE, Task.FOLLOW, Task.REOPEN, Task.LEAVE, Task.CLOSE))
+    leaving = s.leaving | (s.task == Task.LEAVE)
+    return replace(s, task=task_without(s.task), leaving=leaving, tracked=s.tracked & (s.task != Task.PUBLISH))
 
 
 @action(by=BACKEND, owed=True, cites=sources.TPMBACK_SETS_CONNECTED)
