@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vtpm_model.core import Kind, Spec, Step
+from vtpm_model.core import Disabled, Kind, Spec, Step
 from vtpm_proofs import terms
 from vtpm_proofs.obligation import SORTS, EngineError
-from vtpm_proofs.solvers import SAT, UNSAT, to_z3, variables
+from vtpm_proofs.solvers import SAT, UNKNOWN, UNSAT, to_z3, variables
 from vtpm_proofs.symbolic import decode, flat_terms, formula, of_sort
 from vtpm_proofs.system import System, Way
 from vtpm_proofs.terms import BOOL, INT, TRUE, Term
@@ -25,6 +25,7 @@ class Run:
 
     start: Any
     steps: tuple[tuple[Step, Any], ...]
+    loop: int | None = None  # the last state is that after so many steps: the run goes round from there
 
     @property
     def states(self) -> list[Any]:
@@ -44,7 +45,7 @@ CHOICE = terms.variable("!way", INT)
 """Which way a step goes."""
 
 
-class _Unrolled:
+class Unrolled:
     """The steps of a system, one copy of its variables for each moment."""
 
     def __init__(self, system: System) -> None:
@@ -55,9 +56,12 @@ class _Unrolled:
         self.ways = [way for action in system.spec.actions for way in system.ways(action)]
         self.fields = flat_terms(system.before)
         self.solver = z3.Solver()
+        self.start = system.spec.init()
         picks = [term for way in self.ways for pick in way.picks.values() for term in flat_terms(pick)]
         self._names: list[Term] = variables([*self.fields, CHOICE, *picks])
         self.step = to_z3(terms.conjunction(self._step()))
+        pairs = zip(self.fields, flat_terms(self.start), strict=True)
+        self.solver.add(self.at(to_z3(terms.conjunction(terms.equal(a, b) for a, b in pairs)), 0))
 
     def _step(self) -> Iterator[Term]:
         """One step: the way chosen can be gone, and every field is what that way makes of it."""
@@ -79,11 +83,24 @@ class _Unrolled:
         pairs += [(to_z3(_later(name)), self._copy(name, moment + 1)) for name in self.fields]
         return self.z3.substitute(formula, *pairs)
 
+    def same(self, one: int, other: int) -> Any:
+        """The states at two moments are the same."""
+        return self.z3.And([self._copy(name, one) == self._copy(name, other) for name in self.fields])
+
     def _copy(self, name: Term, moment: int) -> Any:
         return to_z3(terms.variable(f"{name.name}@{moment}", name.sort))
 
-    def choices(self, model: Any, depth: int) -> list[tuple[Way, dict[str, Any]]]:
-        """The ways and picks of the steps that a model describes."""
+    def check(self, goal: Any, end: float) -> str:
+        """Whether the steps so far can be such that the goal is true; unknown when the time is over."""
+        left = end - time.monotonic()
+        if left <= 0:
+            return UNKNOWN
+        self.solver.set("timeout", max(1, int(left * 1000)))
+        return str(self.solver.check(goal))
+
+    def choices(self, depth: int) -> list[tuple[Way, dict[str, Any]]]:
+        """The ways and picks of the steps that the last check found."""
+        model = self.solver.model()
         found = []
         for moment in range(depth):
             way = self.ways[model.eval(self._copy(CHOICE, moment), model_completion=True).as_long()]
@@ -103,22 +120,21 @@ def _later(name: Term) -> Term:
 def search(spec: Spec[Any], fact: str, *, depth: int = 12, seconds: float = 20.0) -> Search:
     """A shortest run that breaks the fact (or leaves the range of a field, for `SORTS`), within the bounds."""
     end = time.monotonic() + seconds
+    if not holds_of(spec, fact, None, None, spec.init()):
+        return Search(Run(spec.init(), ()), 0)
     system = System(spec)
-    unrolled = _Unrolled(system)
-    solver = unrolled.solver
-    start = spec.init()
-    first = terms.conjunction(terms.equal(a, b) for a, b in zip(unrolled.fields, flat_terms(start), strict=True))
-    solver.add(unrolled.at(to_z3(first), 0))
+    unrolled = Unrolled(system)
     broken = to_z3(_broken_by_a_step(system, unrolled.ways, fact))
     for moment in range(depth):
-        left = end - time.monotonic()
-        if left <= 0:
-            return Search(None, moment)
-        solver.add(unrolled.at(unrolled.step, moment))
-        solver.set("timeout", max(1, int(left * 1000)))
-        said = str(solver.check(unrolled.at(broken, moment)))
+        unrolled.solver.add(unrolled.at(unrolled.step, moment))
+        said = unrolled.check(unrolled.at(broken, moment), end)
         if said == SAT:
-            return Search(_replayed(spec, fact, unrolled.choices(solver.model(), moment + 1)), moment + 1)
+            run = replayed(spec, unrolled.choices(moment + 1))
+            step = run.steps[-1][0]
+            if holds_of(spec, fact, run.states[-2], step, run.states[-1]):
+                names = [step.name for step, _ in run.steps]
+                raise EngineError(f"{spec.name}: the run found for {fact} does not break it: {names}")
+            return Search(run, moment + 1)
         if said != UNSAT:
             return Search(None, moment)
     return Search(None, depth)
@@ -145,20 +161,25 @@ def _claim(system: System, way: Way, fact: str) -> Term:
     return formula(claim.holds, system.before, step, way.path.outcome)
 
 
-def _replayed(spec: Spec[Any], fact: str, choices: Sequence[tuple[Way, Mapping[str, Any]]]) -> Run:
-    """The run, made by the model itself. Raises EngineError if its last step does not break the fact."""
-    state = spec.init()
-    start = state
+def replayed(spec: Spec[Any], choices: Sequence[tuple[Way, Mapping[str, Any]]]) -> Run:
+    """The run, made by the model itself. Raises EngineError if the model refuses a step."""
+    start = state = spec.init()
     steps: list[tuple[Step, Any]] = []
     for way, picks in choices:
-        before, state = state, way.action(state, **picks)
+        try:
+            state = way.action(state, **picks)
+        except Disabled:
+            told = [*(step.name for step, _ in steps), way.action.name]
+            raise EngineError(f"{spec.name}: the model refuses the last step of the run found: {told}") from None
         steps.append((Step(way.action.name, way.action.by, picks), state))
-    claim = next((f for f in (*spec.facts, *spec.lemmas) if f.name == fact), None)
-    step = steps[-1][0]
-    if claim is None:
-        holds = all(term is TRUE for term in of_sort(spec.state, state))
-    else:
-        holds = claim.holds(before, step, state) if claim.kind is Kind.STEP else claim.holds(state)
-    if holds:
-        raise EngineError(f"{spec.name}: the run found for {fact} does not break it: {[s.name for s, _ in steps]}")
     return Run(start, tuple(steps))
+
+
+def holds_of(spec: Spec[Any], fact: str, before: Any, step: Step | None, after: Any) -> bool:
+    """Whether a fact holds of a step; without a step, of the initial state."""
+    claim = next((one for one in (*spec.facts, *spec.lemmas) if one.name == fact), None)
+    if claim is None:
+        return all(term is TRUE for term in of_sort(spec.state, after))
+    if claim.kind is Kind.STEP:
+        return step is None or bool(claim.holds(before, step, after))
+    return bool(claim.holds(after))

@@ -17,7 +17,7 @@ from vtpm_model.core import Eventually
 from vtpm_proofs import terms
 from vtpm_proofs.leaves import integer_range, is_enum, is_record
 from vtpm_proofs.obligation import Obligation
-from vtpm_proofs.symbolic import SymbolicError, cases, flat_terms, formula, lift, numbers
+from vtpm_proofs.symbolic import SymbolicError, cases, formula, lift, numbers
 from vtpm_proofs.terms import FALSE, Term
 
 if TYPE_CHECKING:
@@ -89,9 +89,7 @@ def of_state(system: System, only: Collection[str] | None = None) -> Iterator[Fo
         natural = terms.conjunction(terms.at_most(terms.ZERO, part) for part in claim.rank)
         yield found(claim, "any", "natural", terms.implication(claim.pending, natural))
         for group, turn in claim.helpful.items():
-            names = system.spec.fair[group]
-            possible = terms.disjunction(_possible(way) for n in names for way in system.ways(system.spec.action(n)))
-            made = terms.implication(terms.conjunction((claim.pending, turn)), possible)
+            made = terms.implication(terms.conjunction((claim.pending, turn)), possible(system, group))
             yield found(claim, group, "possible", made)
 
 
@@ -105,18 +103,24 @@ def _lower(rank: tuple[Term, ...], than: tuple[Term, ...]) -> Term:
     return terms.disjunction(ways)
 
 
+def possible(system: System, group: str) -> Term:
+    """Some action of a fair group can be taken, with one of the picks that are tried."""
+    actions = [system.spec.action(name) for name in system.spec.fair[group]]
+    return terms.disjunction(_possible(way) for action in actions for way in system.ways(action))
+
+
 def _possible(way: Way) -> Term:
-    """The way can be gone for some picks: one of the picks tried here is shown to do."""
+    """The way can be gone with one of the picks that are tried: there is no quantifier over the others."""
     ways = [terms.conjunction(way.conditions)]
     for name, sort in way.action.picks.items():
-        for (unknown,) in [[term] for term in flat_terms(way.picks[name])]:
-            if is_record(sort):
-                raise SymbolicError(f"{way.action.name} picks a record; a fair action may pick plain values only")
-            ways = [
-                terms.rewrite(condition, {unknown: value})
-                for condition in ways
-                for value in _candidates(sort, unknown, condition)
-            ]
+        if is_record(sort):
+            raise SymbolicError(f"{way.action.name} picks a record; a fair action may pick plain values only")
+        unknown = lift(way.picks[name])
+        ways = [
+            terms.rewrite(condition, {unknown: value})
+            for condition in ways
+            for value in _candidates(sort, unknown, condition)
+        ]
     return terms.disjunction(ways)
 
 
@@ -150,4 +154,4 @@ def holds(claim: Eventually, part: str, before: Any, after: Any) -> bool:
     return part == "keeps" and level
 
 
-__all__ = ["holds", "of_state", "of_way"]
+__all__ = ["holds", "of_state", "of_way", "possible"]

@@ -24,6 +24,7 @@ from vtpm_model.core import (
 from vtpm_proofs.bounded import search
 from vtpm_proofs.cores import carry
 from vtpm_proofs.induction import Bench, Task, initial, prove, safety
+from vtpm_proofs.lasso import lasso
 from vtpm_proofs.limits import Limits
 from vtpm_proofs.obligation import DISPUTED, FAILS, HOLDS, SORTS, UNKNOWN, EngineError, Result
 from vtpm_proofs.symbolic import SymbolicError
@@ -339,3 +340,40 @@ def test_the_map_leaves_out_what_does_not_hold() -> None:
 def test_the_initial_state_is_run_not_proved() -> None:
     results = initial(STARTS_WRONG)
     assert all(answer.how == "run" for r in results for answer in r.answers)
+
+
+# ------------------------------------------------------------------------------------------------------------ loops
+
+
+def test_a_frontend_that_asks_for_ever_is_shown_as_a_fair_loop() -> None:
+    [claim] = ASKS_AGAIN.liveness
+    found = lasso(ASKS_AGAIN, claim, depth=9)
+    assert found.run is not None
+    assert found.run.loop is not None
+    states = run_again(ASKS_AGAIN, found.run.steps)
+    assert states == found.run.states
+    assert states[found.run.loop] == states[-1]
+    assert all(claim.pending(state) for state in states[found.run.loop :])
+    inside = {step.name for step, _ in found.run.steps[found.run.loop :]}
+    assert {"backend_aborts", "frontend_wakes", "backend_wakes"} <= inside
+
+
+def test_a_backend_that_never_comes_is_a_fair_loop() -> None:
+    [claim] = CONNECTS_LATE.liveness
+    found = lasso(CONNECTS_LATE, claim, depth=6)
+    assert found.run is not None
+    before = {step.name for step, _ in found.run.steps[: found.run.loop]}
+    assert "backend_connects" not in {step.name for step, _ in found.run.steps}
+    assert "frontend_submits" in before
+
+
+def test_the_true_ring_has_no_fair_loop_in_sight() -> None:
+    [claim] = TOY.liveness
+    found = lasso(TOY, claim, depth=7)
+    assert (found.run, found.depth) == (None, 7)
+
+
+def test_a_start_that_breaks_a_fact_is_a_run_of_no_steps() -> None:
+    found = search(STARTS_WRONG, "waiting_means_up")
+    assert found.run is not None
+    assert found.run.steps == ()

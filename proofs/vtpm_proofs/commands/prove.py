@@ -156,13 +156,18 @@ def _maps(request: work.Request) -> list[Any]:
 
 
 def _runs(found: work.Evidence, depth: int, seconds: float) -> Iterator[tuple[Spec[Any], str, Any]]:
-    """A search for a real run, for every fact of safety that failed."""
+    """A search for a real run to every fact that failed; for a claim of liveness, into a loop that is fair."""
+    if not found.failed or not depth or not seconds:
+        return
     from vtpm_proofs.bounded import search
+    from vtpm_proofs.lasso import lasso
 
     for proof in found.proofs:
-        claims = {claim.name for claim in proof.spec.liveness}
+        claims = {claim.name: claim for claim in proof.spec.liveness}
         for fact in dict.fromkeys(result.obligation.fact for result in proof.failed):
-            if fact not in claims and depth and seconds:
+            if fact in claims:
+                yield proof.spec, fact, lasso(proof.spec, claims[fact], depth=depth, seconds=seconds)
+            else:
                 yield proof.spec, fact, search(proof.spec, fact, depth=depth, seconds=seconds)
 
 
@@ -175,7 +180,8 @@ def _run_document(spec: Spec[Any], fact: str, search: Any) -> dict[str, Any]:
             {"action": step.name, "picks": {name: plain(value) for name, value in step.picks.items()}}
             for step, _ in search.run.steps
         ]
-    return {"system": spec.name, "fact": fact, "searched": search.depth, "run": steps}
+    loop = None if search.run is None else search.run.loop
+    return {"system": spec.name, "fact": fact, "searched": search.depth, "run": steps, "loop": loop}
 
 
 def _map_document(found: Any) -> dict[str, Any]:

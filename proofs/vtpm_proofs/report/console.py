@@ -96,7 +96,11 @@ def run_lines(fact: str, search: Search) -> list[str]:
             " a lemma that says so is missing"
         ]
     steps = len(search.run.steps)
-    return [f"{fact}: a run of {steps} steps from the initial state breaks it", *_steps(search.run)]
+    if search.run.loop is None:
+        return [f"{fact}: a run of {steps} steps from the initial state breaks it", *_steps(search.run)]
+    round_ = steps - search.run.loop
+    told = f"{fact}: a run of {steps} steps, the last {round_} of which repeat for ever, fairly, and it stays pending"
+    return [told, *_steps(search.run)]
 
 
 def _steps(run: Run) -> list[str]:

@@ -40,4 +40,5 @@ def of_run(spec: Spec[Any], fact: str, run: Run) -> Trace:
         expect=Expect.ACCEPT,
         moments=tuple(moments),
         provenance={"fact": fact, "start": "the initial state"},
+        loop=run.loop,
     )
