@@ -67,7 +67,10 @@ class Commit:
 
 @dataclass(frozen=True)
 class Read:
-    """A node was read. `exact`: at this place of the stream; else at some moment since the last such read of it."""
+    """A node was read. `exact`: at this place of the stream; else at some moment since the last such read of it.
+
+    `own`: the line is about this very node, not about a directory above it.
+    """
 
     origin: Origin
     party: Party
@@ -75,6 +78,7 @@ class Read:
     node: str
     value: str | None  # None: it is not there
     exact: bool
+    own: bool = True
 
 
 @dataclass(frozen=True)

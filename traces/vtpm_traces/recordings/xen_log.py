@@ -37,7 +37,7 @@ _MOST_DEVICES = 1000
 # Nodes that a listing of a directory tells to be absent by not naming them.
 _LISTED: Mapping[Side, tuple[str, ...]] = {
     Side.FRONTEND: ("state", "ring-ref", "event-channel", "feature-protocol-v2"),
-    Side.BACKEND: ("state", "feature-protocol-v2"),
+    Side.BACKEND: ("state", "feature-protocol-v2", "frontend", "uuid"),
 }
 
 _CONNECTING = ("3", "4")
@@ -230,7 +230,8 @@ class _Reader:
         above = line.text("path").rstrip("/") + "/"
         for path, place in self.directories.items():
             if path.startswith(above) and place.device in events:
-                events[place.device].append(Read(line.origin, party, place.side, DIRECTORY, None, exact=False))
+                gone = Read(line.origin, party, place.side, DIRECTORY, None, exact=False, own=False)
+                events[place.device].append(gone)
 
     def _listing(self, origin: Origin, party: Party, side: Side, keys: Mapping[str, str]) -> list[Event]:
         """A directory was listed, then each of its nodes was read."""

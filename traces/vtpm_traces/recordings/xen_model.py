@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vtpm_model.core import Action, Actor, Spec, Step, action, record, replace, require
+from vtpm_model.core import Action, Actor, Nat, Spec, Step, action, record, replace, require
 from vtpm_model.handshake import UNKNOWN, Device, XenbusState
 from vtpm_model.ring import (
     ANSWER_ACTIONS,
@@ -73,9 +73,11 @@ REQUESTS = (
 
 @record
 class Watched(Device):
-    """A device, and whether its recorder reads the store just now."""
+    """A device, and how far its recorder has got."""
 
-    reading: bool
+    block: Nat  # of lines that are about one thing
+    creations_left: Nat  # of those that the log has lines for
+    writes_left: Nat  # of the frontend's state, likewise
 
 
 _by_order = ranked(Watched, EPOCHS, REQUESTS)
@@ -110,6 +112,9 @@ _PARTIES: Mapping[Party, frozenset[Actor]] = {
 }
 
 _ON_THE_RING = frozenset(each.name for each in (*REQUEST_ACTIONS, *ANSWER_ACTIONS, *SURPRISES))
+_SUBMITS = frozenset({"frontend_submits", "frontend_cancels_at_rest"})
+# A page that was taken, and given back before anybody was told of it, leaves nothing behind that could be seen.
+_LEAVES = frozenset({"frontend_vanishes", "frontend_releases_page"})
 _SURPRISES = frozenset(each.name for each in SURPRISES)
 
 # Linux polls: an event moves nothing that a look would not move, and `frontend_polls` stands for both.
@@ -133,24 +138,55 @@ _CANCELS = frozenset(
 
 
 @action(by=Actor.XEN)
-def recorder_turns_to_store(s: Any) -> Any:
-    """No step of anybody: the next lines of the backend's log tell what it read or wrote in the store."""
-    require(not s.reading)
-    return replace(s, reading=True)
+def recorder_turns(s: Any, block: Nat) -> Any:
+    """No step of anybody: the next lines of the backend's log are about something else."""
+    return replace(s, block=block)
 
 
-@action(by=Actor.XEN)
-def recorder_turns_to_device(s: Any) -> Any:
-    """No step of anybody: the next lines of the backend's log tell what it did with the page."""
-    require(s.reading)
-    return replace(s, reading=False)
+@dataclass
+class Block:
+    """Lines of a backend's log that are all about the page, or all about the store.
+
+    `frontend` and `backend` are what was read of each one's nodes, `page` what was seen of the page; `open_end`: more
+    was read than these can tell. `length` is that of a request which the page showed.
+    """
+
+    of_page: bool
+    frontend: list[StateTest] = field(default_factory=list)
+    backend: list[StateTest] = field(default_factory=list)
+    page: list[StateTest] = field(default_factory=list)
+    open_end: bool = False
+    length: int = 10
+
+    def awaits(self, state: Any, by: Actor) -> bool:
+        """Whether what was read asks for a step of the frontend, or of the toolstack, in the store."""
+        tests = self.frontend if by is Actor.FRONTEND else self.frontend + self.backend
+        return self.open_end or not all(test(state) for test in tests)
+
+    def awaits_request(self, state: Any) -> bool:
+        """Whether what was seen of the page asks for another request."""
+        return not all(test(state) for test in self.page)
 
 
-def watched(spec: Spec[Any], *, lazily: bool) -> Spec[Any]:
-    """The specification with `Watched` states. With `lazily`, steps in the store wait for lines about the store.
+# Writes of the frontend's state, its creation included, until it may have this value.
+_SHORTEST_WAY = {XenbusState.INITIALISING: 1, XenbusState.INITIALISED: 2, UNKNOWN: 2, XenbusState.CONNECTED: 3}
 
-    Nothing is lost by that: what the frontend and the toolstack do to nodes moves a recorded backend only after it has
-    read them, and each of its reads is a line. Likewise requests are put into the page between those lines.
+
+@dataclass(frozen=True)
+class Budget:
+    """How many unseen steps of a kind there can have been: xenstored announces each write, and each gets its line."""
+
+    creations: int
+    writes: int
+
+
+def watched(spec: Spec[Any], blocks: list[Block], budget: Budget | None) -> Spec[Any]:
+    """The specification with `Watched` states, in which unseen steps are put off until a line asks for them.
+
+    Nothing is lost by that. What the frontend and the toolstack do to nodes moves a recorded backend only after it has
+    read them, and each of its reads is a line: so such a step waits for the next lines about the store and, with a
+    budget (no trace of the store tells its place), for one that shows something else than what is there. Likewise
+    requests are put into the page between those lines.
     """
 
     def gated(original: Action[Any]) -> Action[Any]:
@@ -158,16 +194,27 @@ def watched(spec: Spec[Any], *, lazily: bool) -> Spec[Any]:
         free = original.by not in (Actor.FRONTEND, Actor.TOOLSTACK) and original.name not in _SURPRISES
 
         def run(s: Any, **picks: object) -> Any:
-            if lazily and not free:
-                require(s.reading != on_the_ring)
-            return original.run(s, **picks)
+            if blocks and not free:
+                block = blocks[s.block]
+                require(block.of_page == on_the_ring)
+                require(on_the_ring or budget is None or block.awaits(s, original.by))
+                require(original.name not in _SUBMITS or block.awaits_request(s))
+                require(original.name not in _LEAVES or not s.fresh or s.keys == s.epoch)
+            after = original.run(s, **picks)
+            if budget is None or after.fe_state == s.fe_state:
+                return after
+            created = s.fe_state == UNKNOWN and original.by is Actor.TOOLSTACK
+            require(s.writes_left > 0 and (s.creations_left > 0 or not created))
+            return replace(after, writes_left=s.writes_left - 1, creations_left=s.creations_left - created)
 
         return dataclasses.replace(original, run=run)
 
     def init() -> Any:
-        return Watched(**spec.init()._asdict(), reading=True)
+        left = budget or Budget(0, 0)
+        fields = spec.init()._asdict()
+        return Watched(**fields, block=0, creations_left=left.creations, writes_left=left.writes)
 
-    actions = (*(gated(each) for each in spec.actions), recorder_turns_to_store, recorder_turns_to_device)
+    actions = (*(gated(each) for each in spec.actions), recorder_turns)
     return dataclasses.replace(spec, state=Watched, init=init, actions=actions)
 
 
@@ -210,6 +257,7 @@ class _Reading:
     written: dict[tuple[Side, str], set[str | None]] = field(default_factory=lambda: defaultdict(set))
     lengths: set[int] = field(default_factory=lambda: {10})
     extras: set[int] = field(default_factory=lambda: {0})
+    complete: set[bool] = field(default_factory=set)  # whether a uuid was read, where one was looked for
     cancels: bool = False  # a cancel was seen in the page
 
     def __post_init__(self) -> None:
@@ -222,7 +270,9 @@ class _Reading:
         logs = [source for source in self.seen.sources if source.kind is SourceKind.BACKEND]
         self.whole_store = any(s.kind is SourceKind.STORE and s.from_start for s in self.seen.sources)
         self.one_log = len(logs) == 1 and not self._begins_late(logs[0])
-        self.spec = watched(self.spec, lazily=self.one_log)
+        budget = self._budget(logs[0]) if self.one_log and not self.whole_store else None
+        self.blocks: list[Block] = []
+        self.spec = watched(self.spec, self.blocks, budget)
         self.linux = SourceKind.FRONTEND not in kinds
 
     def _note(self, event: Event) -> None:
@@ -236,13 +286,15 @@ class _Reading:
                 self.lengths.add(event.header.length)
                 self.extras.add(event.header.extra)
                 self.cancels = self.cancels or event.header.state == CANCEL
+            case Read(node="uuid"):
+                self.complete.add(event.value is not None)
             case _:
                 pass
 
     def recording(self) -> Recording:
         streams = tuple(self._stream(source) for source in self.seen.sources)
         hidden = {each.name for each in self.spec.actions} - _NEEDLESS
-        hidden -= {recorder_turns_to_store.name, recorder_turns_to_device.name}
+        hidden.remove(recorder_turns.name)
         if self.one_log:
             hidden -= _NOT_UNSEEN if self.cancels else _NOT_UNSEEN | _CANCELS
         # What nobody measured may have had any length; one stands for all that were not seen.
@@ -252,13 +304,18 @@ class _Reading:
             streams=streams,
             hidden=frozenset(hidden),
             candidates={
-                "frontend_submits.length": lengths,
+                "frontend_submits.length": self._submitted() if self.one_log else lengths,
                 "frontend_submits.extra": Candidates(tuple(sorted(self.extras))),
                 "frontend_looks.header": Candidates(lambda state: (state.page.length,)),
                 "backend_finishes.reply": lengths,
+                "toolstack_creates.complete": Candidates(tuple(self.complete or {False, True})),
             },
             alike=alike,
         )
+
+    def _submitted(self) -> Candidates:
+        """The length of a request is the one that the page showed next."""
+        return Candidates(lambda state: (self.blocks[state.block].length,))
 
     def _stream(self, source: Source) -> Stream:
         if source.kind is SourceKind.BACKEND and self.one_log:
@@ -272,18 +329,46 @@ class _Reading:
     def _log(self, source: Source) -> Stream:
         """The one backend's log: it shows each step of the backend that its recorder wrote a line about."""
         observations: list[Observation] = []
-        at_store = True
+        blocks = self.blocks
+        blocks.append(Block(of_page=False))
+        keys: dict[str, str | None] = {}  # as they were read last
+        line = 0
         for event in source.events:
             for observation in self._observations(event):
-                if _of_page(event, observation) is at_store:
-                    at_store = not at_store
-                    observations.append(_turn(event.origin, to_store=at_store))
+                of_page = _of_page(event, observation)
+                next_line = (of_page or not self.whole_store) and event.origin.line != line
+                line = event.origin.line
+                if next_line or of_page is not blocks[-1].of_page:
+                    blocks.append(Block(of_page))
+                    observations.append(_turn(event.origin, len(blocks) - 1))
                 observations.append(observation)
+            if isinstance(event, Mapped | Sampled):
+                blocks[-1].length = event.header.length
+                blocks[-1].page.append(_header_is(event.header))
             if isinstance(event, Read) and _modelled(event.side, event.node):
+                test = _node_is(event.side, event.node, event.value)
+                (blocks[-1].frontend if event.side is Side.FRONTEND else blocks[-1].backend).append(test)
+                if event.node in ("ring-ref", "event-channel"):
+                    blocks[-1].open_end |= keys.setdefault(event.node, event.value) != event.value
+                    keys[event.node] = event.value
                 observations.append(Happened(event.origin, (Call("backend_looks"),), or_nothing=True))
-        if not at_store:
-            observations.append(_turn(source.events[-1].origin, to_store=True))
+        blocks.append(Block(of_page=False, open_end=True))
+        observations.append(_turn(source.events[-1].origin, len(blocks) - 1))
         return Stream(source.file, tuple(observations), frozenset(self.actions[Actor.BACKEND]), _logged)
+
+    def _budget(self, log: Source) -> Budget:
+        """How many creations and writes of the frontend's state there can have been, by the lines that they caused.
+
+        A directory that is made, or removed, has a line of its own. The frontend's state has one for each write after
+        the backend has set its watch, and one for each time that it set it. Before, nothing tells by how many writes
+        the first state came about; more than the shortest way to it would show nothing else.
+        """
+        reads = [event for event in log.events if isinstance(event, Read)]
+        made = [r for r in reads if r.side is Side.BACKEND and r.node == DIRECTORY and r.own]
+        found = [r for r in reads if r.side is Side.BACKEND and r.node == "frontend" and r.exact]
+        states = [r.value for r in reads if r.side is Side.FRONTEND and r.node == "state" and not r.exact]
+        first = _SHORTEST_WAY.get(xenbus_state(states[0]), 4) if states else 4
+        return Budget(creations=(len(made) + 1) // 2, writes=max(len(states) - len(found), 0) + first)
 
     @staticmethod
     def _begins_late(source: Source) -> bool:
@@ -414,13 +499,12 @@ class _Reading:
 
 
 def _of_page(event: Event, observation: Observation) -> bool:
-    """Whether this shows the page, and not the store."""
+    """Whether a line is about the page, and not about the store."""
     return isinstance(event, Sampled | Commanded) or (isinstance(event, Mapped) and isinstance(observation, Holds))
 
 
-def _turn(origin: Origin, *, to_store: bool) -> Happened:
-    turn = recorder_turns_to_store if to_store else recorder_turns_to_device
-    return Happened(origin, (Call(turn.name),))
+def _turn(origin: Origin, block: int) -> Happened:
+    return Happened(origin, (Call(recorder_turns.name, {"block": block}),))
 
 
 # --------------------------------------------------------------------------------------------------------- the store
@@ -512,9 +596,20 @@ def _key_of_published(node: str, value: str) -> Callable[[Any], Sayings]:
 def _shows(state: Any, header: Header) -> bool:
     """Whether the page that the backend has mapped may have shown this header."""
     page = backend_page(state)
-    shown = RingState(header.state) if header.state < RingState.OTHER else RingState.OTHER
-    same = bool(state.mapped != 0) and bool(page.state == shown) and bool(page.extra == header.extra)
+    same = bool(state.mapped != 0) and bool(page.state == _ring_state(header)) and bool(page.extra == header.extra)
     return same and header.pad == 0 and (bool(page.length == header.length) or _being_written(state))
+
+
+def _header_is(header: Header) -> StateTest:
+    def test(state: Any) -> bool:
+        page = backend_page(state)
+        return bool(page.state == _ring_state(header)) and bool(page.length == header.length)
+
+    return test
+
+
+def _ring_state(header: Header) -> RingState:
+    return RingState(header.state) if header.state < RingState.OTHER else RingState.OTHER
 
 
 def _being_written(state: Any) -> bool:
