@@ -421,12 +421,16 @@ LEFT_TO_THE_DRIVER = frozenset(
 
 _GONE = LEFT_TO_THE_DRIVER | {a.name for a in REPLACED}
 
+_ACTIONS = (*(a for a in DEVICE.actions if a.name not in _GONE), *REPLACED, *OF_ITS_OWN, *DRIVER)
+_NAMES = {a.name for a in _ACTIONS}
+
 DRIVEN: Spec[Driven] = Spec(
     name="driven",
     doc="a sound device of which a script drives one end, obeying no rule",
     state=Driven,
     init=nothing_yet,
-    actions=(*(a for a in DEVICE.actions if a.name not in _GONE), *REPLACED, *OF_ITS_OWN, *DRIVER),
+    actions=_ACTIONS,
     facts=DEVICE.facts,
     liveness=DEVICE.liveness,
+    fair={group: tuple(name for name in names if name in _NAMES) for group, names in DEVICE.fair.items()},
 )
