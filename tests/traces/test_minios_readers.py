@@ -120,6 +120,19 @@ def test_more_devices_than_are_looked_at_are_told(tmp_path: Path) -> None:
     assert "devices" in judge(file_of(tmp_path, *nodes, END), "tpmback").malformed
 
 
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        ("set /a/b{n} 1", "nodes"),
+        ("set /" + "a/" * 40 + "b 1", "levels"),
+        ("page 7 {n} 0 00", "pages"),
+    ],
+)
+def test_a_store_without_end_is_told(tmp_path: Path, command: str, what: str) -> None:
+    steps = [json.dumps({"ev": "step", "cmd": command.replace("{n}", str(n))}) for n in range(6000)]
+    assert what in judge(file_of(tmp_path, *steps, END), "tpmback").malformed
+
+
 WORDS = st.one_of(
     st.none(), st.booleans(), st.integers(-5, 1 << 40), st.text(max_size=8), st.lists(st.integers(), max_size=2)
 )

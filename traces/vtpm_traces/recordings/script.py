@@ -18,7 +18,7 @@ from vtpm_traces.observe import Origin
 
 PAGE_SIZE = 4096
 
-LIMITS = Limits(unpacked=64 << 20, line=64 << 10, lines=500_000, depth=2)
+LIMITS = Limits(unpacked=64 << 20, line=64 << 10, lines=100_000, depth=2)
 """The longest line of a driver carries two pages in hexadecimal digits."""
 
 

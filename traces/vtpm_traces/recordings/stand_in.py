@@ -9,23 +9,30 @@ from vtpm_model.handshake import XenbusState
 from vtpm_model.page import HEADER
 from vtpm_model.ring import RingState
 from vtpm_traces.observe import Holds, Origin
-from vtpm_traces.recordings.script import PAGE_SIZE
+from vtpm_traces.recordings.script import PAGE_SIZE, Malformed
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
+
+
+MOST_NODES = 5_000
+DEEPEST = 32
 
 
 @dataclass
 class Store:
     """The nodes of xenstore and their values."""
 
+    file: str
     nodes: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str) -> str | None:
         """The value of a node, None if nobody wrote it."""
         return self.nodes.get(path)
 
-    def set(self, path: str, value: str) -> None:
-        """Somebody writes a node, and thereby makes those above it."""
+    def set(self, path: str, value: str, origin: Origin) -> None:
+        """Somebody writes a node, and thereby makes those above it. Raises Malformed for a store without end."""
+        if path.count("/") > DEEPEST or len(self.nodes) > MOST_NODES:
+            raise Malformed(self.file, origin.line, f"a store of more than {MOST_NODES} nodes or {DEEPEST} levels")
         self.nodes[path] = value
         above = path.rpartition("/")[0]
         while above and above not in self.nodes:

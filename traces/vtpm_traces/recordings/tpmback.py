@@ -66,6 +66,9 @@ BACKEND_DOMAIN = 9
 """The driven backend's own domain."""
 
 MOST_DEVICES = 256
+MOST_PAGES = 1024
+MOST_OBSERVATIONS = 1_000_000
+"""A file with more than this is not looked at."""
 
 _DRIVERS = {a.name for a in DRIVER}
 
@@ -149,13 +152,14 @@ class _Reader:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.nodes = Nodes()
+        self.nodes = Nodes(file)
         self.pages: dict[tuple[int, int], SharedPage] = {}
         self.served: dict[Device, _Served] = {}
         self.started: Origin | None = None
         self.stopped = False
         self.holder: _Served | None = None  # whose command the application has
         self.latest: _Served | None = None  # the device that the last line was about
+        self.said = 0
         self.running: Origin | None = None
         self.asked: Driven | None = None  # the driver's question that no line has answered yet
 
@@ -168,9 +172,9 @@ class _Reader:
                 raise Malformed(self.file, origin.line, f"more than {MOST_DEVICES} devices")
             served = self.served[device] = _Served(device)
             if self.started is not None:
-                served.observations.append(Happened(self.started, (Call("driver_starts_backend"),)))
+                self._say(served, Happened(self.started, (Call("driver_starts_backend"),)))
             if self.stopped:
-                served.observations.append(Happened(origin, (Call("driver_stops_backend"),)))
+                self._say(served, Happened(origin, (Call("driver_stops_backend"),)))
         self.latest = self.served[device]
         return self.latest
 
@@ -197,11 +201,14 @@ class _Reader:
 
     def _say(self, served: _Served | None, observation: Observation) -> None:
         """Note an observation; of what belongs to no device, each device is told."""
-        for one in self.served.values() if served is None else (served,):
+        for one in tuple(self.served.values()) if served is None else (served,):
             one.observations.append(observation)
+            self.said += 1
+            if self.said > MOST_OBSERVATIONS:
+                raise Malformed(self.file, observation.origin.line, f"more than {MOST_OBSERVATIONS} observations")
 
     def _act(self, served: _Served, origin: Origin, action: str, **picks: object) -> None:
-        served.observations.append(Happened(origin, (Call(action, picks),)))
+        self._say(served, Happened(origin, (Call(action, picks),)))
 
     # ------------------------------------------------------------------------------------------------ the lines
 
@@ -246,7 +253,7 @@ class _Reader:
         origin = entry.origin
         match entry.step:
             case Set(path, value):
-                self.nodes.set(path, value)
+                self.nodes.set(path, value, origin)
                 served = self._owner(path, origin)
                 if served is not None:
                     if path == served.back:
@@ -353,6 +360,8 @@ class _Reader:
     def _page(self, domain: int, ref: int, origin: Origin) -> SharedPage:
         """A page of the stand-in, which grants it from the first store on."""
         if (domain, ref) not in self.pages:
+            if len(self.pages) == MOST_PAGES:
+                raise Malformed(self.file, origin.line, f"more than {MOST_PAGES} pages")
             self.pages[domain, ref] = SharedPage()
             for served in self.served.values():
                 if served.device.domain == domain and served.published is not None and served.published[0] == ref:
@@ -441,16 +450,14 @@ class _Reader:
             self._say(served, impossible(entry.origin, "the backend writes only below its own nodes"))
         elif value != self.nodes.get(path):
             self._wrote_node(served, path.removeprefix(served.back), value, entry.origin)
-        self.nodes.set(path, value)
+        self.nodes.set(path, value, entry.origin)
         if served is not None:
             served.view = self._viewed(served)
 
     def _wrote_node(self, served: _Served, node: str, value: str, origin: Origin) -> None:
         if node == "/state":
             target = xenbus_state(value)
-            served.observations.append(
-                Happened(origin, WRITERS, lambda before, step, after: bool(after.be_state == target))
-            )
+            self._say(served, Happened(origin, WRITERS, lambda before, step, after: bool(after.be_state == target)))
         elif node == "/feature-protocol-v2":
             if value == "1":
                 self._act(served, origin, "backend_publishes_version")
@@ -526,7 +533,7 @@ class _Reader:
         self.latest = served
         served.mapped = None
         if served.port is not None:
-            served.observations.append(Happened(entry.origin, LETTING_GO))
+            self._say(served, Happened(entry.origin, LETTING_GO))
 
     def _unbind(self, entry: Seen) -> None:
         served = self._by_port(entry["local_port"])
@@ -536,7 +543,7 @@ class _Reader:
         self.latest = served
         served.port = served.remote_port = None
         if served.mapped is not None:
-            served.observations.append(Happened(entry.origin, LETTING_GO))
+            self._say(served, Happened(entry.origin, LETTING_GO))
 
     def _named(self, entry: Seen) -> _Served:
         for name in ("domid", "handle"):
@@ -552,7 +559,7 @@ class _Reader:
         if entry["uuid"].lower() != uuid.replace("-", "").lower():
             self._say(served, impossible(entry.origin, f"the device's uuid is {uuid}"))
         served.is_open = True
-        served.observations.append(Holds(entry.origin, lambda state: bool(state.tracked)))
+        self._say(served, Holds(entry.origin, lambda state: bool(state.tracked)))
 
     def _closed(self, entry: Seen) -> None:
         served = self._named(entry)
@@ -570,8 +577,8 @@ class _Reader:
         if why is not None:
             self._say(served, impossible(entry.origin, why))
         self.holder = served
-        served.observations.append(
-            Happened(entry.origin, (Call("backend_fetches"),), lambda before, step, after: bool(after.busy))
+        self._say(
+            served, Happened(entry.origin, (Call("backend_fetches"),), lambda before, step, after: bool(after.busy))
         )
 
     def _unlike_page(self, served: _Served, entry: Seen, data: bytes) -> str | None:
@@ -626,7 +633,7 @@ class _Reader:
                 continue
             current = served.published is not None and served.published[0] == entry["ref"]
             if current or served.mapped == entry["ref"]:
-                served.observations.append(Holds(entry.origin, _header_is(current, length, state, extra)))
+                self._say(served, Holds(entry.origin, _header_is(current, length, state, extra)))
                 if page.locality not in (None, entry["locality"]):
                     self._say(served, impossible(entry.origin, f"locality {page.locality} was stored"))
                 if page.known[6] and page.content[6] != entry["pad"]:

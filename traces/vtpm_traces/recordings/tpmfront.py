@@ -127,7 +127,7 @@ class _Reader:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.nodes = Nodes()
+        self.nodes = Nodes(file)
         self.opened: dict[str, _Opened] = {}
         self.now: _Opened | None = None
         self.running: Origin | None = None
@@ -170,7 +170,7 @@ class _Reader:
         origin, step = entry.origin, entry.step
         match step:
             case Set(path, value):
-                self.nodes.set(path, value)
+                self.nodes.set(path, value, origin)
                 self._look_again(origin)
             case Remove(path):
                 self.nodes.remove(path)
@@ -311,7 +311,7 @@ class _Reader:
         path, value = self._absolute(entry["path"]), entry["value"]
         old = now.view
         same = self.nodes.get(path) == value
-        self.nodes.set(path, value)
+        self.nodes.set(path, value, entry.origin)
         now.view = self._viewed(now)
         if not is_at_or_below(path, now.node):
             self._say(impossible(entry.origin, "the frontend writes only below its own node"))
