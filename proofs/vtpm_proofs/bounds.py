@@ -49,10 +49,25 @@ BOUNDS: dict[str, Bounds] = {
             "extra": (0, 1, 255),
             "byte": (0, 8, 18, 4095),
         },
+        more_picks={"length": (0, 9, 10, 3068, 3069, 4084, 4088, 4089, 0xFFFF_FFFF), "byte": (0, 8, 18, 4095, 4096)},
         states=40_000,
     ),
+    "order": Bounds(fields={"number": 3}),
     "ring": Bounds(fields={"request": 2, "epoch": 2}, picks=_RING_PICKS, more_picks=_MORE_RING_PICKS, states=200_000),
-    "device": Bounds(fields={"request": 1, "epoch": 1}, picks=_RING_PICKS, more_picks=_MORE_RING_PICKS),
+    "device": Bounds(
+        fields={"request": 2, "epoch": 2, "commands": 3},
+        picks={**_RING_PICKS, "keys": (0, 1, 2)},
+        more_picks=_MORE_RING_PICKS,
+    ),
+    "device.hostile": Bounds(
+        fields={"request": 2, "epoch": 2, "commands": 2, "page.request": 2},
+        picks={**_RING_PICKS, "keys": (0, 1, 2)},
+        more_picks={"length": (0, 10, 4088, 4089), "extra": (0, 1), "reply": (9, 10, 4084, 4088, 4089)},
+    ),
+    "isolation": Bounds(
+        fields={"x.epoch": 2, "y.epoch": 2, "clock": 6, "ahead": 2},
+        picks={"address": (1, 2, 3), "others": (0, 1, 2)},
+    ),
 }
 """The bounds of each system, by its name; a variant takes those of the system that it varies."""
 

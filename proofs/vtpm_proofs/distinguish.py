@@ -15,7 +15,9 @@ from vtpm_model.core import Action, Disabled, Kind, Spec, Step
 from vtpm_proofs import bounds as limits
 from vtpm_proofs.bounds import Bounds
 from vtpm_proofs.explore import Atlas, Move, scout, spread
+from vtpm_proofs.pursue import pursue
 from vtpm_proofs.symbolic import of_sort
+from vtpm_proofs.system import System
 from vtpm_proofs.terms import TRUE
 
 STATES = 12_000
@@ -45,9 +47,14 @@ class Distinction:
 class Grounds:
     """States of the true model, with what each action makes of them, to try mutants in."""
 
-    def __init__(self, spec: Spec[Any], bounds: Bounds | None = None, states: int = STATES) -> None:
+    def __init__(
+        self, spec: Spec[Any], bounds: Bounds | None = None, states: int = STATES, system: System | None = None
+    ) -> None:
         self.spec = spec
-        self.atlas: Atlas = spread(scout(spec, (bounds or limits.bounds_of(spec)).wider), states)
+        narrow = bounds or limits.bounds_of(spec)
+        self.atlas: Atlas = pursue(scout(spec, narrow), system or System(spec))
+        self.atlas.bounds = narrow.wider
+        spread(self.atlas, states)
         self._expected: dict[str, list[tuple[Move, list[Any]]]] = {}
         self._state_facts = [f for f in (*spec.facts, *spec.lemmas) if f.kind is not Kind.STEP]
         self._step_facts = [f for f in spec.facts if f.kind is Kind.STEP]

@@ -51,9 +51,9 @@ def flatten(state: Any) -> Flat:
     out: list[int] = []
     for value in state:
         if isinstance(value, tuple):
-            out.extend(flatten(value))
+            out += flatten(value)
         else:
-            out.append(int(value) if isinstance(value, IntEnum) else value)
+            out.append(+value)  # a plain number, whatever enumeration it came from
     return tuple(out)
 
 

@@ -1,47 +1,37 @@
 """Mutation of the specification: is every line of the model held in place by a proof or by a trace?
 
-A mutant is a specification with one small mistake in one function (`mutations`). It is killed by the first of these that
-notices it: one-step induction, the liveness premises, a path that can no longer be reached, a run after which it differs
-from the model (`distinguish`). What nothing notices must be equivalent: listed in `data/equivalent.json` with a reason,
-and shown so by proof.
+A mutant is a specification with one small mistake in one function (`mutations`). It is killed by the first of these
+that notices it: one-step induction, the liveness premises, a run after which it differs from the model (`distinguish`), a
+path that no run takes. What nothing notices survives; `campaign` asks for a reason and a proof.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import json
-import multiprocessing
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 from vtpm_model.core import Action, Spec
+from vtpm_proofs import bounds as limits
 from vtpm_proofs import liveness, terms
-from vtpm_proofs.distinguish import Difference, Distinction, Grounds
+from vtpm_proofs.distinguish import Distinction, Grounds
 from vtpm_proofs.explore import Move
 from vtpm_proofs.induction import Bench, Task, safety
 from vtpm_proofs.limits import Limits
 from vtpm_proofs.mutations import Mutation, mutations
-from vtpm_proofs.obligation import FAILS, UNKNOWN
+from vtpm_proofs.obligation import FAILS
 from vtpm_proofs.overlay import function_of, reached, replaced
+from vtpm_proofs.pursue import Witnesses
+from vtpm_proofs.reach import decisions_of
 from vtpm_proofs.solvers import UNSAT, start
 from vtpm_proofs.symbolic import flat_terms, same
 from vtpm_proofs.system import System, Way
 
-EXPLAINED = Path(__file__).with_name("data") / "equivalent.json"
-
-MOST_EXPLAINED = 0.05
-"""The share of mutants that may be explained rather than killed."""
-
 INDUCTION, LIVENESS, REACHABILITY, TRACE = "induction", "liveness", "reachability", "trace"
-EQUIVALENT, SURVIVES = "equivalent", "survives"
+SURVIVES = "survives"
 
 TRIED = 400
 """In how many differing steps of a mutant a broken fact is looked for before the solver is asked."""
@@ -81,14 +71,22 @@ class Mutated:
     def __init__(self, spec: Spec[Any], grounds: Grounds | None = None) -> None:
         self.spec = spec
         self.system = System(spec)
-        self.grounds = grounds or Grounds(spec)
+        self.grounds = grounds or Grounds(spec, system=self.system)
         self._bench = Bench(self.system, ("z3",), Limits())
+
+    @property
+    def actions(self) -> dict[str, Action[Any]]:
+        """The actions of the true model, by name."""
+        return {action.name: action for action in self.spec.actions}
+
+    def changes(self, mutation: Mutation) -> dict[str, Action[Any]]:
+        """The actions that a mutation changes, by name, changed."""
+        return replaced(self.spec, mutation.function, mutation.build())
 
     def judge(self, mutation: Mutation) -> Verdict:
         """The fate of one mutant."""
         began = time.perf_counter()
-        changed = replaced(self.spec, mutation.function, mutation.build())
-        verdict = self.fate(changed)
+        verdict = self.fate(self.changes(mutation))
         return dataclasses.replace(
             verdict,
             name=mutation.name,
@@ -114,7 +112,8 @@ class Mutated:
             return verdict(LIVENESS if failed.obligation.method == "liveness" else INDUCTION, failed.obligation.fact)
         if first is not None:
             return verdict(TRACE, kind)
-        return verdict(SURVIVES)
+        unreached = self.unreached(mutant, changed)
+        return verdict(REACHABILITY, unreached) if unreached else verdict(SURVIVES)
 
     def tried(self, changed: Mapping[str, Action[Any]]) -> tuple[Distinction | None, list[str]]:
         """The first step that differs, and the claims that the first breaking step breaks."""
@@ -128,6 +127,29 @@ class Mutated:
                 break
         return first, []
 
+    def unreached(self, mutant: System, changed: Mapping[str, Action[Any]]) -> str:
+        """A path that the mutant has, that no known state takes, and that is not untaken in the model, too."""
+        new = {way.label for way in self.new_ways(mutant, changed)}
+        for name, action in changed.items():
+            missing = [way for way in self.untaken(mutant, action) if way.label in new]
+            if missing:
+                true = self.untaken(self.system, self.actions[name]) if name in self.actions else []
+                fresh = {decisions_of(way) for way in missing} - {decisions_of(way) for way in true}
+                if fresh:
+                    return "; ".join(min(fresh))
+        return ""
+
+    def untaken(self, system: System, action: Action[Any]) -> list[Way]:
+        """The paths of an action that none of the known states takes."""
+        witnesses = Witnesses(system, action)
+        choices = limits.choices(action, self.grounds.atlas.bounds)
+        for state in self.grounds.atlas.states:
+            if not witnesses.missing:
+                break
+            for picks in choices:
+                witnesses.note(state, picks)
+        return witnesses.missing
+
     # ------------------------------------------------------------------------------------------------- by proof
 
     def mutant(self, changed: Mapping[str, Action[Any]]) -> System:
@@ -140,13 +162,12 @@ class Mutated:
 
     def new_ways(self, mutant: System, changed: Mapping[str, Action[Any]]) -> list[Way]:
         """The paths of the changed actions that the model does not have."""
-        return [
-            way
-            for name, action in changed.items()
-            for known in [{_signature(way) for way in self.system.ways(self.spec.action(name))}]
-            for way in mutant.ways(action)
-            if _signature(way) not in known
-        ]
+        found: list[Way] = []
+        for name, action in changed.items():
+            true = self.actions.get(name)
+            known = {_signature(way) for way in self.system.ways(true)} if true else set()
+            found += [way for way in mutant.ways(action) if _signature(way) not in known]
+        return found
 
     def failing(self, mutant: System, changed: Mapping[str, Action[Any]]) -> Iterator[Task]:
         """The obligations that the mutant does not meet, those of safety first; only what the change can affect."""
@@ -168,11 +189,16 @@ class Mutated:
             if self._bench.discharge(task).verdict == FAILS:
                 yield task
 
-    def facts_broken(self, changed: Mapping[str, Action[Any]]) -> list[str]:
-        """Every fact (not lemma, not sort) that some step of the changed actions breaks, by induction."""
-        facts = {fact.name for fact in self.spec.facts} | {claim.name for claim in self.spec.liveness}
-        found = (task.obligation.fact for task in self.failing(self.mutant(changed), changed))
-        return list(dict.fromkeys(name for name in found if name in facts))
+    def broken_alone(self, changed: Mapping[str, Action[Any]], fact: str) -> bool:
+        """Whether some step of the changed actions breaks this fact, and none breaks another: lemmas do not count."""
+        facts = {claim.name for claim in (*self.spec.facts, *self.spec.liveness)}
+        found = False
+        for task in self.failing(self.mutant(changed), changed):
+            if task.obligation.fact == fact:
+                found = True
+            elif task.obligation.fact in facts:
+                return False
+        return found
 
     def equivalent(self, changed: Mapping[str, Action[Any]]) -> str | None:
         """None if the changed actions do what the model's do in every state where all facts and lemmas hold.
