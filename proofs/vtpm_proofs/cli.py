@@ -13,6 +13,7 @@ SUB_COMMANDS: Final = {
     "prove": ("prove", "prove"),
     "explore": ("explore", "explore"),
     "mutants": ("mutants", "mutants"),
+    "defects": ("defects", "defects"),
     "trace": ("trace", "app"),
     "cite": ("cite", "cite"),
     "list": ("catalog", "list_"),

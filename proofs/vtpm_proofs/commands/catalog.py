@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from vtpm_model.core import Action, Assumption, Citation, Eventually, Fact, Spec
-from vtpm_proofs.commands.systems import wrong_use
+from vtpm_proofs.commands.systems import fact_names, wrong_use
 from vtpm_proofs.report.places import place
 
 
@@ -169,13 +169,15 @@ def _assumed(spec: Spec[Any], fact: str) -> list[Assumption]:
 
 
 def _caught(fact: str) -> list[str]:
-    """The variants in which the fact fails: proved there, for the actions that differ."""
+    """The variants in which the fact cannot be proved, for the actions that differ."""
     from vtpm_model.catalog import SYSTEMS, VARIANTS
     from vtpm_proofs.induction import prove
     from vtpm_proofs.obligation import HOLDS
 
     caught = []
     for name, variant in VARIANTS.items():
+        if fact not in fact_names(variant):
+            continue
         base = SYSTEMS.get(variant.name.partition("+")[0])
         same = set() if base is None or base.init is not variant.init else {id(action) for action in base.actions}
         changed = [action.name for action in variant.actions if id(action) not in same]
@@ -201,7 +203,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines += _titled("which rest on", document["rests_on"])
     lines += _titled("and these guards of the actions", document["guards"])
     lines += _titled("assumptions", [f"{one['id']}: {one['says']} {one['why']}" for one in document["assumptions"]])
-    lines += _titled("defects that it catches (variants in which it fails)", document["catches"])
+    lines += _titled("defects that it catches (variants in which its proof fails)", document["catches"])
     return lines
 
 

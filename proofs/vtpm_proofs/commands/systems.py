@@ -27,31 +27,36 @@ def fact_names(spec: Spec[Any]) -> list[str]:
 
 def chosen(target: str | None, variant: str | None) -> tuple[tuple[Spec[Any], ...], frozenset[str] | None]:
     """The specifications that SYSTEM[.FACT] and --variant mean, and the fact if one was named."""
-    from vtpm_model.catalog import SYSTEMS, VARIANTS
-
     if variant is not None:
-        if variant not in VARIANTS:
-            raise wrong_use(f"no variant is called {variant!r}; there are {_listed(VARIANTS)}")
-        spec = VARIANTS[variant]
-        if target is None:
-            return (spec,), None
-        fact = target.rpartition(".")[2]
-        base = spec.name.partition("+")[0]
-        if target in (base, spec.name, variant):
-            return (spec,), None
-        if fact in fact_names(spec) and target in (fact, f"{base}.{fact}", f"{spec.name}.{fact}", f"{variant}.{fact}"):
-            return (spec,), frozenset((fact,))
-        raise wrong_use(f"{target!r} is neither {base!r}, of which {variant!r} is a variant, nor one of its facts")
+        return _of_variant(target, variant)
+    from vtpm_model.catalog import SYSTEMS
+
     if target is None:
         return tuple(SYSTEMS.values()), None
     if target in SYSTEMS:
         return (SYSTEMS[target],), None
     name, _, fact = target.rpartition(".")
-    if name in SYSTEMS:
-        if fact in fact_names(SYSTEMS[name]):
-            return (SYSTEMS[name],), frozenset((fact,))
+    if name not in SYSTEMS:
+        raise wrong_use(f"no system is called {target!r}; there are {_listed(SYSTEMS)}, and SYSTEM.FACT names one fact")
+    if fact not in fact_names(SYSTEMS[name]):
         raise wrong_use(f"{name} has no fact {fact!r}; it has {_listed(fact_names(SYSTEMS[name]))}")
-    raise wrong_use(f"no system is called {target!r}; there are {_listed(SYSTEMS)}, and SYSTEM.FACT names one fact")
+    return (SYSTEMS[name],), frozenset((fact,))
+
+
+def _of_variant(target: str | None, variant: str) -> tuple[tuple[Spec[Any], ...], frozenset[str] | None]:
+    from vtpm_model import catalog
+
+    try:
+        spec = catalog.variant(variant)
+    except KeyError as error:
+        raise wrong_use(str(error.args[0])) from None
+    names = (spec.name.partition("+")[0], spec.name, variant)
+    if target is None or target in names:
+        return (spec,), None
+    for fact in fact_names(spec):
+        if target in (fact, *(f"{name}.{fact}" for name in names)):
+            return (spec,), frozenset((fact,))
+    raise wrong_use(f"{target!r} is neither {names[0]!r}, of which {spec.name!r} is a variant, nor one of its facts")
 
 
 def _listed(names: Any) -> str:
