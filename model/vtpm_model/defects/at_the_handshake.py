@@ -112,6 +112,11 @@ KEPT_FLAG = DEVICE.variant(
 )
 
 
+def frontend_has_closed(s: Device) -> bool:
+    """The frontend has closed, and the backend is alive."""
+    return (s.fe_state == CLOSED) & s.up
+
+
 # ---------------------------------------------------------------------------------------------- i4: a missed close
 
 
@@ -168,8 +173,9 @@ def backend_looks(s: D, left_over: XenbusState) -> D:
 
 GARBAGE_STATE = HOSTILE.variant(
     "i7",
-    doc="the backend acts on a state that nobody wrote, where the text is no number",
+    doc="the backend, which never retires by itself, acts on a state that nobody wrote, where the text is no number",
     replaced=(backend_looks,),
+    dropped=("backend_retires",),
 )
 
 
@@ -227,6 +233,11 @@ EARLY_RELEASE = DEVICE.variant(
     doc="the device is released while a command of it is in service",
     replaced=(backend_releases_device,),
 )
+
+
+def guest_is_gone(s: Device) -> bool:
+    """The frontend's nodes were removed, as they are when its guest is destroyed."""
+    return s.fe_state == UNKNOWN
 
 
 @record
@@ -308,6 +319,8 @@ DEFECTS = (
         fails=UNTOUCHED,
         sentence="The driver leaves while its command is in service; the answer goes into a page no longer mapped.",
         cites=(sources.TPMBACK_DISCONNECT, sources.TPMBACK_RESPONSE_TO_WHOM),
+        along=("an_answer_stays_in_its_connection",),
+        shown=frontend_has_closed,
     ),
     Defect(
         id="i2",
@@ -327,7 +340,7 @@ DEFECTS = (
         id="i4",
         variant=MISSED_CLOSE,
         fails=WAITS,
-        sentence="The backend misses a Closed and keeps the old page; both are Connected, and nobody serves the new one.",
+        sentence="The backend misses a Closed and keeps the old page; both say Connected, and the new is not served.",
         cites=(sources.TPMBACK_STAYS_CONNECTED, sources.LINUX_GOES_TO_INITIALISED),
         shown=both_connected,
     ),
@@ -335,7 +348,7 @@ DEFECTS = (
         id="i7",
         variant=GARBAGE_STATE,
         fails="the_backend_knows_the_frontends_state",
-        sentence="The guest writes a text that is no state; the backend reads one from its stack and closes the device.",
+        sentence="The guest writes a text that is no state; the backend reads one off its stack and closes the device.",
         cites=(sources.MINIOS_READ_INTEGER_UNINITIALISED, sources.TPMBACK_FREES_ON_UNKNOWN),
         shown=closed_for_no_reason,
     ),
@@ -359,6 +372,7 @@ DEFECTS = (
         fails=UNTOUCHED,
         sentence="A flag for a request survives the connection; the backend fetches from a page that it has unmapped.",
         cites=(sources.TPMBACK_DISCONNECT, sources.TPMBACK_READY_FLAG),
+        shown=frontend_has_closed,
     ),
     Defect(
         id="q7",
@@ -366,6 +380,7 @@ DEFECTS = (
         fails="a_command_in_service_has_its_device",
         sentence="The close callback comes, and what it frees is gone, while a command of the device is in service.",
         cites=(sources.TPMBACK_FREE_RACES_WITH_WAITERS, sources.VTPMMGR_OPAQUE_POINTS_INTO_THE_CONNECTION),
+        shown=guest_is_gone,
     ),
     Defect(
         id="q8",

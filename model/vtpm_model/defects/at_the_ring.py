@@ -210,6 +210,19 @@ OUTLIVED_CONNECTION = RING.variant(
 )
 
 
+# ----------------------------------------------------------------------------------- i6, i16: an answer without room
+
+
+def room_was_taken_away(s: page.State) -> bool:
+    """The answer would have fitted when the request was taken, and does not now."""
+    return page.reply_fits(s.taken.extra, s.answer) & negate(page.reply_fits(s.page.extra, s.answer))
+
+
+def longer_than_a_page(s: page.State) -> bool:
+    """The answer is longer than any page can hold."""
+    return s.answer > page.capacity(0)
+
+
 LOST = "no_request_is_lost"
 UNTOUCHED = "the_backend_touches_only_a_mapped_page"
 ENDS = "every_request_comes_to_an_end"
@@ -264,6 +277,7 @@ DEFECTS = (
         fails=UNTOUCHED,
         sentence="The flag for a request outlives the connection: the backend reads a page that it has unmapped.",
         cites=(sources.TPMBACK_DISCONNECT, sources.TPMBACK_GET_REQUEST),
+        along=("a_request_is_executed_at_most_once",),
     ),
     Defect(
         id="i6",
@@ -271,6 +285,7 @@ DEFECTS = (
         fails=ENDS,
         sentence="nr_extra_pages grows after the fetch; the reply no longer fits, and none is ever given.",
         cites=(sources.TPMBACK_RESPONSE_REREADS_EXTRA, sources.TPMBACK_LONG_RESPONSE_STAYS_READY),
+        shown=room_was_taken_away,
     ),
     Defect(
         id="i12",
@@ -278,12 +293,13 @@ DEFECTS = (
         fails="the_frontend_misses_no_answer",
         sentence="An event left over lets the backend answer before the frontend arms; nothing wakes the frontend.",
         cites=(sources.TPMFRONT_SUBMITS_BEFORE_ARMING, sources.TPMFRONT_HANDLER),
+        along=("whoever_gave_up_gets_nothing_later",),
     ),
     Defect(
         id="i14",
         variant=CANCEL_BESIDE_SEND,
         fails=LOST,
-        sentence="A cancel from sysfs comes between the sender's look and its SUBMIT, which the handler's IDLE wipes out.",
+        sentence="A cancel from sysfs comes between a sender's look and its SUBMIT; the handler's IDLE wipes it out.",
         cites=(sources.LINUX_SYSFS_CANCEL, sources.LINUX_SEND_WAITS_FOR_IDLE, sources.TPMBACK_ACKNOWLEDGES_CANCEL),
         along=("a_request_is_submitted_only_over_idle_or_finish",),
     ),
@@ -293,6 +309,7 @@ DEFECTS = (
         fails=ENDS,
         sentence="A manager lists 255 vTPMs in one legitimate answer, longer than the page: it is never replied to.",
         cites=(sources.VTPMMGR_LISTS_MORE_THAN_A_PAGE, sources.VTPMMGR_BUFFER_SIZE),
+        shown=longer_than_a_page,
     ),
     Defect(
         id="q5",
@@ -300,5 +317,6 @@ DEFECTS = (
         fails="the_backend_touches_the_header_only_to_publish_a_reply",
         sentence="The length of a reply is stored before it is known to fit; the request now has that length.",
         cites=(sources.TPMBACK_LENGTH_BEFORE_CHECK, sources.TPMBACK_LONG_RESPONSE_STAYS_READY),
+        along=("every_reply_is_a_packet_that_fits", "the_backend_writes_exactly_the_bytes_that_it_publishes"),
     ),
 )

@@ -109,6 +109,21 @@ def backend_answers_at_the_address(s: State) -> State:
     return after
 
 
+def both_had_connected(s: State) -> bool:
+    """The backend had served two frontends, not only the one that broke it."""
+    return (s.x.epoch > 0) & (s.y.epoch > 0)
+
+
+def x_waits_behind_y(s: State) -> bool:
+    """A request of x waits behind one of y."""
+    return s.x.ready & s.y.ready & (s.y.turn < s.x.turn)
+
+
+def one_has_the_others_answer(s: State) -> bool:
+    """An answer to x lies in y's page, or the other way round."""
+    return (s.x.content == Y) | (s.y.content == X)
+
+
 STOPPED = "no_request_stops_the_backend"
 
 DEFECTS = (
@@ -122,6 +137,7 @@ DEFECTS = (
         fails=STOPPED,
         sentence="One frontend's length does not fit, and the backend of all of them ends.",
         cites=(sources.TPMBACK_BAD_REQUEST_STAYS_READY, sources.VTPM_ENDS_ON_NO_REQUEST),
+        shown=both_had_connected,
     ),
     Defect(
         id="i10",
@@ -160,6 +176,7 @@ DEFECTS = (
         fails="a_page_gets_its_own_frontends_answers_only",
         sentence="A page is mapped where another one was, and gets the other frontend's answer.",
         cites=(sources.TPMBACK_RESPONSE_TO_WHOM, sources.MINIOS_MAP_TAKES_THE_LOWEST_ADDRESS),
+        shown=one_has_the_others_answer,
     ),
     Defect(
         id="q4",
@@ -171,5 +188,6 @@ DEFECTS = (
         fails="a_ready_frontend_waits",
         sentence="One frontend's length does not fit, and the backend tries it for ever: nobody else is served.",
         cites=(sources.TPMBACK_BAD_REQUEST_STAYS_READY, sources.VTPMMGR_SPINS_ON_NO_REQUEST),
+        shown=x_waits_behind_y,
     ),
 )

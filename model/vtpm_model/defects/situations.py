@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vtpm_model.core import negate
 from vtpm_model.defects.defect import Situation
 from vtpm_model.device import DEVICE, LINUX
 from vtpm_model.handshake import INIT_WAIT, INITIALISED, UNKNOWN, Device
@@ -33,13 +34,14 @@ CONNECTED_BACKEND = steps("backend_looks", "backend_maps", "backend_goes_to_conn
 
 
 def detached_at_once(s: Device) -> bool:
-    """Everything is gone, and the backend has let go of the device."""
-    return (s.be_state == UNKNOWN) & (s.fe_state == UNKNOWN) & (s.mapped == 0) & (s.tracked == False)  # noqa: E712
+    """The device was there and is gone, and the backend has let go of it."""
+    gone = (s.be_state == UNKNOWN) & (s.fe_state == UNKNOWN) & (s.mapped == 0)
+    return gone & (s.epoch == 1) & negate(s.tracked)
 
 
 def ended_in_an_error(s: Device) -> bool:
     """The caller has returned without an answer, and CANCEL stays in the page, over which nothing is submitted."""
-    return (s.waiting == False) & (s.delivered == 0) & (s.request == 1) & (s.page.state == CANCEL)  # noqa: E712
+    return negate(s.waiting) & (s.delivered == 0) & (s.request == 1) & (s.page.state == CANCEL)
 
 
 def served_before_connected(s: Device) -> bool:
