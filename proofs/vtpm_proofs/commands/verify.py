@@ -90,6 +90,22 @@ def _cited(document: Any) -> dict[str, int]:
     return {"citations": len(document["citations"]), "uncited": len(document["uncited"])}
 
 
+def adequacy(report: Report) -> Outcome:
+    """Hold the symbolic reading of every system against plain runs of it."""
+    from vtpm_model.catalog import SYSTEMS
+    from vtpm_proofs.adequacy import compare
+
+    figures: Counter[str] = Counter()
+    shortfalls: list[str] = []
+    for spec in SYSTEMS.values():
+        report(spec.name)
+        found = compare(spec)
+        figures.update({"comparisons": sum(found.counts.values()), "paths": found.paths})
+        shortfalls += found.differences
+        shortfalls += [f"{spec.name}: no state was found that takes the path {label}" for label in found.unmet]
+    return Outcome(figures, tuple(shortfalls))
+
+
 def mini_os(_: Report) -> Outcome:
     """Judge every kept recording of mini-os' backend and frontend anew, and compare with the kept table."""
     from vtpm_traces.recordings.judged import check_recordings
@@ -104,6 +120,7 @@ PARTS: Final = (
         "does every fact hold in every run, by Z3 and by cvc5?",
         Command(("prove", "--solver", "z3,cvc5", "--no-cache"), _proved),
     ),
+    Part("adequacy", "do the formulas say what the model does?", adequacy),
     Part("mini-os", "are mini-os' recordings judged as the table says, each refusal explained?", mini_os),
     Part("cite", "does every action and every fact name its source?", Command(("cite",), _cited)),
 )
