@@ -1,6 +1,7 @@
 """The commands prove, list and explain, as a user runs them: what they print, write and exit with."""
 
 import json
+import re
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from tests.proofs.toy_mistakes import ASKS_AGAIN, KEEPS_ITS_JOB, TELLS_NOBODY
 from tests.proofs.toy_ring import TOY
 from typer.testing import CliRunner, Result
 
+import vtpm_model.assumptions
 import vtpm_model.catalog
+from vtpm_model.assumptions import Reading
 from vtpm_model.core import Actor, Assumption, Spec, action, lemma
 from vtpm_proofs import limits
 from vtpm_proofs.cli import SUB_COMMANDS, app
@@ -190,13 +193,17 @@ def test_the_list_of_a_system_names_what_it_consists_of() -> None:
 
 def test_a_fact_is_explained_with_what_it_rests_on_and_what_it_catches(monkeypatch: pytest.MonkeyPatch) -> None:
     assumed = Assumption("A1", "Events arrive.", "Xen sends them.", facts=("no_wakeup_is_lost",))
-    monkeypatch.setattr(vtpm_model.catalog, "SYSTEMS", {"toy": changed(TOY, assumptions=(assumed,))})
+    other = Assumption("A2", "Pages stay.", "Xen keeps them.", facts=("E1",))
+    reading = Reading("E12", "Whoever waits is woken.", "Nobody is awake for ever.")
+    monkeypatch.setattr(vtpm_model.assumptions, "ASSUMPTIONS", (assumed, other))
+    monkeypatch.setattr(vtpm_model.assumptions, "READINGS", (reading,))
     document = json.loads(run("explain", "no_wakeup_is_lost", "--json").stdout)
     assert document["says"] == "While somebody waits, somebody will be woken."
     assert document["covers"] == "E12"
     assert "nothing_is_answered_unmapped" in document["lemmas"]
     assert {"waiting_means_up", "an_epoch_is_counted"} <= set(document["rests_on"])
     assert [one["id"] for one in document["assumptions"]] == ["A1"]
+    assert [one["row"] for one in document["readings"]] == ["E12"]
     assert document["catches"] == ["toy+tells-nobody"]
     text = run("explain", "toy.no_wakeup_is_lost").stdout
     for word in ("While somebody waits", "nothing_is_answered_unmapped", "A1: Events arrive.", "toy+tells-nobody"):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vtpm_model.core import Action, Assumption, Citation, Eventually, Fact, Spec
+from vtpm_model.core import Action, Citation, Eventually, Fact, Spec
 from vtpm_proofs.commands.systems import fact_names, wrong_use
 from vtpm_proofs.report.places import place
 
@@ -139,6 +139,7 @@ def _find(name: str) -> tuple[Spec[Any], Fact | Eventually, list[str]]:
 
 
 def _explained(spec: Spec[Any], found: Fact | Eventually, others: list[str]) -> dict[str, Any]:
+    from vtpm_model.assumptions import READINGS, assumed_by
     from vtpm_proofs.cores import carry
 
     carried = carry(spec, [found.name])
@@ -155,17 +156,20 @@ def _explained(spec: Spec[Any], found: Fact | Eventually, others: list[str]) -> 
         "lemmas": sorted(mine.lemmas),
         "rests_on": sorted(carried.ground([found.name]) - {found.name} - mine.lemmas),
         "guards": [str(guard) for guard in sorted(mine.guards)],
-        "assumptions": [{"id": one.id, "says": one.sentence, "why": one.why} for one in _assumed(spec, found.name)],
+        "assumptions": [
+            {"id": one.id, "says": one.sentence, "why": one.why} for one in assumed_by(found.name, found.covers)
+        ],
+        "readings": [
+            {"row": one.row, "proved": one.proved, "because": one.because}
+            for one in READINGS
+            if one.row in found.covers
+        ],
         "catches": _caught(found.name),
     }
 
 
 def _cited(citation: Citation) -> dict[str, str]:
     return {"lines": str(citation), "standing": citation.standing.value, "note": citation.note}
-
-
-def _assumed(spec: Spec[Any], fact: str) -> list[Assumption]:
-    return [one for one in spec.assumptions if fact in one.facts]
 
 
 def _caught(fact: str) -> list[str]:
@@ -203,6 +207,9 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines += _titled("which rest on", document["rests_on"])
     lines += _titled("and these guards of the actions", document["guards"])
     lines += _titled("assumptions", [f"{one['id']}: {one['says']} {one['why']}" for one in document["assumptions"]])
+    lines += _titled(
+        "read as", [f"{one['row']}: {one['proved']} Because: {one['because']}" for one in document["readings"]]
+    )
     lines += _titled("defects that it catches (variants in which its proof fails)", document["catches"])
     return lines
 
