@@ -14,6 +14,9 @@ from multiprocessing.process import BaseProcess
 HEARTBEAT = 15.0
 """Seconds of silence after which the parts that are still at work are named."""
 
+SHOWN = 12
+"""Shortfalls of a part that are reported; an outcome keeps them all."""
+
 Report = Callable[[str], None]
 """Takes a line that says how far the work is."""
 
@@ -113,7 +116,9 @@ def _listen(running: dict[Connection, _Running], ended: dict[str, Ended]) -> lis
         word = "holds" if outcome.holds else "FALLS SHORT"
         figures = ", ".join(f"{count} {name}" for name, count in outcome.figures.items())
         lines.append(f"{work.part.name}: {word} after {_age(work):.1f} s" + (f"; {figures}" if figures else ""))
-        lines += [f"{work.part.name}: {shortfall}" for shortfall in outcome.shortfalls]
+        lines += [f"{work.part.name}: {shortfall}" for shortfall in outcome.shortfalls[:SHOWN]]
+        if len(outcome.shortfalls) > SHOWN:
+            lines.append(f"{work.part.name}: and {len(outcome.shortfalls) - SHOWN} more, which --json lists")
     return lines
 
 

@@ -64,3 +64,15 @@ def test_two_processes_work_at_the_same_time() -> None:
     run_parts(parts, 1, lambda _: None)
     in_turn = time.monotonic() - in_turn
     assert in_turn > side_by_side
+
+
+def falls_short_often(_: Report) -> Outcome:
+    return Outcome(shortfalls=tuple(f"number {number} fails" for number in range(20)))
+
+
+def test_many_shortfalls_are_kept_and_some_are_shown() -> None:
+    lines: list[str] = []
+    [ended] = run_parts([Part("bad", "?", falls_short_often)], 1, lines.append)
+    assert len(ended.outcome.shortfalls) == 20
+    assert sum(line.endswith("fails") for line in lines) == 12
+    assert lines[-1] == "bad: and 8 more, which --json lists"

@@ -90,6 +90,33 @@ def _cited(document: Any) -> dict[str, int]:
     return {"citations": len(document["citations"]), "uncited": len(document["uncited"])}
 
 
+def _reproduced(document: Any) -> dict[str, int]:
+    rows = document["rows"]
+    return {
+        "defects": sum(bool(row["fails"]) for row in rows),
+        "situations": sum(not row["fails"] for row in rows),
+        "steps of the longest": max(row["steps"] for row in rows),
+    }
+
+
+def witnesses(report: Report) -> Outcome:
+    """Find a run that takes each path of each action."""
+    from vtpm_model.catalog import SYSTEMS
+    from vtpm_proofs import reach
+
+    found: list[reach.Witness] = []
+    for spec in SYSTEMS.values():
+        report(spec.name)
+        found += reach.witnesses(spec)
+    reasons = reach.explained()
+    figures = {
+        "paths": len(found),
+        "witnesses": sum(one.run is not None for one in found),
+        "explained": sum(one.run is None and one.id in reasons for one in found),
+    }
+    return Outcome(figures, tuple(reach.complaints(found)))
+
+
 def adequacy(report: Report) -> Outcome:
     """Hold the symbolic reading of every system against plain runs of it."""
     from vtpm_model.catalog import SYSTEMS
@@ -120,7 +147,9 @@ PARTS: Final = (
         "does every fact hold in every run, by Z3 and by cvc5?",
         Command(("prove", "--solver", "z3,cvc5", "--no-cache"), _proved),
     ),
+    Part("witnesses", "does some run take each path of each action?", witnesses),
     Part("adequacy", "do the formulas say what the model does?", adequacy),
+    Part("defects", "does each known mistake break the fact that it should?", Command(("defects",), _reproduced)),
     Part("mini-os", "are mini-os' recordings judged as the table says, each refusal explained?", mini_os),
     Part("cite", "does every action and every fact name its source?", Command(("cite",), _cited)),
 )
