@@ -305,12 +305,11 @@ def _step(spec: Spec[Any], moment: Moment) -> Step:
 
 
 def untouched(systems: Mapping[str, Spec[Any]]) -> dict[str, list[str]]:
-    """The facts and liveness claims of each system that no known defect of it breaks."""
-    failing: dict[str, set[str]] = {}
-    for defect in DEFECTS.values():
-        failing.setdefault(base_of(defect.variant), set()).update((defect.fails, *defect.along))
-    found = {}
-    for name, spec in systems.items():
+    """The facts and liveness claims that no known defect breaks, each in the first system that has it."""
+    known = {name for defect in DEFECTS.values() for name in (defect.fails, *defect.along)}
+    found: dict[str, list[str]] = {}
+    for system, spec in systems.items():
         names = [fact.name for fact in spec.facts] + [claim.name for claim in spec.liveness]
-        found[name] = [claim for claim in names if claim not in failing.get(name, set())]
+        found[system] = [name for name in names if name not in known]
+        known.update(names)
     return found

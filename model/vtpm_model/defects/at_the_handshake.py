@@ -328,6 +328,7 @@ DEFECTS = (
         fails="an_answer_stays_in_its_connection",
         sentence="The frontend connects anew while its command is in service; the answer is stored into the new page.",
         cites=(sources.TPMBACK_DISCONNECT, sources.TPMBACK_RESPONSE_TO_WHOM, sources.TPMBACK_STORES_FINISH),
+        along=("a_page_shows_nothing_of_other_connections", "only_a_request_or_a_cancel_is_answered"),
     ),
     Defect(
         id="i3",

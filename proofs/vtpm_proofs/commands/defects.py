@@ -82,10 +82,13 @@ def _show(found: Any, untouched: dict[str, list[str]]) -> None:
     from vtpm_proofs.report.console import console
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("row", "specification", "breaks", "steps", "the sound system"):
-        table.add_column(column, no_wrap=column == "row", justify="right" if column == "steps" else "left")
+    table.add_column("row", no_wrap=True)
+    table.add_column("specification", no_wrap=True)
+    table.add_column("steps", justify="right")
+    table.add_column("breaks", overflow="fold")
+    table.add_column("the sound system", overflow="fold")
     for row in found.rows:
-        table.add_row(row.row, row.specification, row.fails or "nothing", str(row.steps), row.true_model)
+        table.add_row(row.row, row.specification, str(row.steps), row.fails or "nothing", row.true_model)
     out = console()
     out.print(table)
     for row in found.rows:
