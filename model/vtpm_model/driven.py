@@ -277,6 +277,13 @@ def backend_tracks(s: R) -> R:
     return taken(handshake.backend_tracks, s)
 
 
+@action(by=BACKEND, cites=handshake.backend_answers_incomplete_node.cites)
+def backend_answers_incomplete_node(s: R) -> R:
+    """The backend goes to InitWait before it finds that the node of a device that is online lacks something."""
+    require(s.online)
+    return taken(handshake.backend_answers_incomplete_node, s)
+
+
 @action(by=BACKEND, owed=True, cites=handshake.backend_maps.cites)
 def backend_maps(s: R) -> R:
     """The backend maps and binds, if Xen lets it; in these surroundings binding raises no event."""
@@ -389,6 +396,7 @@ def frontend_looks(s: R, success: bool) -> R:
 
 REPLACED: tuple[Action[Driven], ...] = (
     backend_tracks,
+    backend_answers_incomplete_node,
     backend_maps,
     backend_refuses_connection,
     backend_fetches,
