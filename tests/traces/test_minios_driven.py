@@ -1,4 +1,4 @@
-"""The driven device keeps its facts whatever the driver does, and what mini-os breaks of them in the same surroundings."""
+"""The driven device keeps its facts whatever the driver does; what mini-os breaks of them in the same surroundings."""
 
 from __future__ import annotations
 
