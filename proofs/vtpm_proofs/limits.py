@@ -18,7 +18,7 @@ ROOM: Final = 20
 DRIFT: Final = 4
 """A proof that costs so many times what was recorded is told, though it holds."""
 
-FLOOR: Final = 10_000
+FLOOR: Final = 2_000
 """Below this many units of Z3's rlimit no proof is worth a word."""
 
 CEILING: Final = 20_000_000
