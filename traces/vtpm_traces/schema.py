@@ -20,7 +20,7 @@ KNOWN = (TRACE, EVENT_LOG)
 def data(*parts: str) -> Path:
     """A file or folder of this package's data: beside the package in a checkout, inside it when installed."""
     package = Path(str(resources.files("vtpm_traces")))
-    for root in (package.parent, package):
+    for root in (package, package.parent):
         if (root / "schema").is_dir():
             return root.joinpath(*parts)
     raise FileNotFoundError(f"the data of vtpm_traces is neither in {package} nor beside it")
