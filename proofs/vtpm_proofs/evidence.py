@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from vtpm_model.core import Spec
 from vtpm_proofs import cache, solvers
@@ -20,6 +20,9 @@ from vtpm_proofs.obligation import HOLDS, Answer, Obligation, Result
 from vtpm_proofs.system import System
 
 INIT, CLAIMS = "init", "claims"
+
+KEPT: Final = 50_000
+"""A cache of so many questions of one system holds mostly old ones, and begins anew."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,10 @@ def _file(kind: str, spec: Spec[Any]) -> str:
     return f"{kind}-{re.sub(r'[^A-Za-z0-9.+_-]', '_', spec.name)}"
 
 
+def _whole(request: Request) -> str:
+    return "-".join(("system", *request.solvers))
+
+
 def _settled(spec: Spec[Any]) -> cache.Settled:
     kept = cache.read(_file("questions", spec)).get("unsat")
     return cache.Settled(kept if isinstance(kept, dict) else {})
@@ -221,7 +228,7 @@ def _recall(spec: Spec[Any], request: Request) -> Proof | None:
     if not request.cache or request.share is not None:
         return None
     begun = time.perf_counter()
-    kept = cache.read(_file("system", spec))
+    kept = cache.read(_file(_whole(request), spec))
     key = _key(spec, request)
     if key is None or kept.get("key") != key:
         return None
@@ -240,9 +247,8 @@ def _recall(spec: Spec[Any], request: Request) -> Proof | None:
 
 
 def _remember(proof: Proof, request: Request, settled: dict[str, int]) -> None:
-    if request.facts is not None or request.share is not None:
-        settled = cache.read(_file("questions", proof.spec)).get("unsat", {}) | settled
-    cache.write(_file("questions", proof.spec), {"unsat": settled})
+    before = _settled(proof.spec).before
+    cache.write(_file("questions", proof.spec), {"unsat": (before if len(before) < KEPT else {}) | settled})
     key = _key(proof.spec, request)
     if key is None or proof.failed or request.facts is not None or request.share is not None:
         return
@@ -251,7 +257,7 @@ def _remember(proof: Proof, request: Request, settled: dict[str, int]) -> None:
         for result in proof.results
         for o in (result.obligation,)
     ]
-    cache.write(_file("system", proof.spec), {"key": key, "results": rows})
+    cache.write(_file(_whole(request), proof.spec), {"key": key, "results": rows})
 
 
 def _origin(answer: Answer) -> str:

@@ -8,8 +8,6 @@ too.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -252,50 +250,3 @@ def prove(
         if stop_at_first and result.verdict != HOLDS:
             break
     return results
-
-
-# ------------------------------------------------------------------------------------------- the development's door
-
-
-def load(name: str) -> Spec[Any]:
-    """The specification that MODULE:NAME means; a module of the model may be given without its package."""
-    module, _, attribute = name.partition(":")
-    if importlib.util.find_spec(f"vtpm_model.{module}") is not None:
-        module = f"vtpm_model.{module}"
-    found = getattr(importlib.import_module(module), attribute or "SPEC")
-    if not isinstance(found, Spec):
-        raise SystemExit(f"{name} is not a Spec but {found!r}")
-    return found
-
-
-def main(arguments: list[str]) -> int:
-    """Prove one specification and print what fails."""
-    from vtpm_proofs.report.text import step_lines
-
-    if not arguments:
-        sys.stderr.write("usage: python -m vtpm_proofs.induction MODULE:NAME [FACT ...]\n")
-        return 2
-    spec = load(arguments[0])
-    begun = time.perf_counter()
-    results = prove(spec, facts=set(arguments[1:]) or None)
-    failed = [result for result in results if result.verdict != HOLDS]
-    out = sys.stdout.write
-    shown: set[tuple[str, str]] = set()
-    for result in failed:
-        key = (result.obligation.fact, result.obligation.action)
-        if key not in shown:
-            shown.add(key)
-            out("\n".join(step_lines(result)) + "\n\n")
-    trivial = sum(result.trivial for result in results)
-    spent = time.perf_counter() - begun
-    out(f"{spec.name}: {len(results)} obligations ({trivial} trivial), {len(failed)} fail, {spent:.2f} s\n")
-    by_fact: dict[str, list[str]] = {}
-    for result in failed:
-        by_fact.setdefault(result.obligation.fact, []).append(result.obligation.action)
-    for fact, broken in by_fact.items():
-        out(f"  {fact}: {', '.join(dict.fromkeys(broken))}\n")
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

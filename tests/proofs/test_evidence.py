@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
+import cvc5
 import pytest
 import z3
 from tests.proofs.toy_mistakes import KEEPS_ITS_JOB, STARTS_WRONG, TELLS_NOBODY
@@ -111,6 +112,14 @@ def test_the_second_solver_does_not_live_on_the_firsts_answers() -> None:
     assert ("cvc5", "cache") not in how
 
 
+def test_runs_with_one_solver_and_with_both_do_not_drive_each_other_out() -> None:
+    one, both = Request((TOY,)), Request((TOY,), solvers=("z3", "cvc5"))
+    for request in (one, both):
+        assert not gather(request).proofs[0].known
+    for request in (one, both):
+        assert gather(request).proofs[0].known
+
+
 def test_a_cache_that_is_damaged_is_no_cache(cache_folder: Path) -> None:
     expected = told(gather(Request((TOY,))).results)
     for file in (cache_folder / "xen-vtpm").iterdir():
@@ -197,6 +206,16 @@ def test_a_narrow_run_does_not_pass_for_the_whole() -> None:
 # ---------------------------------------------------------------------------------------------------------- formats
 
 
+def read_by_cvc5(file: Path) -> str:
+    solver = cvc5.Solver(cvc5.TermManager())
+    parser = cvc5.InputParser(solver)
+    parser.setFileInput(cvc5.InputLanguage.SMT_LIB_2_6, str(file))
+    said = ""
+    while not (command := parser.nextCommand()).isNull():
+        said += command.invoke(solver, parser.getSymbolManager())
+    return said.strip()
+
+
 def test_exported_files_ask_what_was_proved(tmp_path: Path) -> None:
     number = export(Request((TOY,)), tmp_path / "smt")
     files = sorted((tmp_path / "smt").iterdir())
@@ -208,6 +227,7 @@ def test_exported_files_ask_what_was_proved(tmp_path: Path) -> None:
         solver = z3.Solver()
         solver.from_file(str(file))
         assert solver.check() == z3.unsat, file.name
+        assert read_by_cvc5(file) == "unsat", file.name
 
 
 def test_an_exported_mistake_is_satisfiable(tmp_path: Path) -> None:
