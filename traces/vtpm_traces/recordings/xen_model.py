@@ -295,6 +295,8 @@ class _Reading:
         streams = tuple(self._stream(source) for source in self.seen.sources)
         hidden = {each.name for each in self.spec.actions} - _NEEDLESS
         hidden.remove(recorder_turns.name)
+        if SourceKind.BACKEND not in {source.kind for source in self.seen.sources}:
+            hidden -= _ON_THE_RING  # nothing in the store asks for a request, and no source shows one
         if self.one_log:
             hidden -= _NOT_UNSEEN if self.cancels else _NOT_UNSEEN | _CANCELS
         # What nobody measured may have had any length; one stands for all that were not seen.
