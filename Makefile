@@ -31,7 +31,7 @@ lint: setup
 	@$(call run_each,$(LINTERS))
 
 bench: setup
-	$(BIN)/pytest -s -o norecursedirs= tests/benchmarks
+	$(BIN)/pytest -s -o addopts=--import-mode=importlib tests/benchmarks
 
 lock:
 	@sh scripts/lock.sh
