@@ -117,10 +117,10 @@ def witnesses(report: Report) -> Outcome:
     return Outcome(figures, tuple(reach.complaints(found)))
 
 
-def adequacy(report: Report) -> Outcome:
+def readings(report: Report) -> Outcome:
     """Hold the symbolic reading of every system against plain runs of it."""
     from vtpm_model.catalog import SYSTEMS
-    from vtpm_proofs.adequacy import compare
+    from vtpm_proofs.readings import compare
 
     figures: Counter[str] = Counter()
     shortfalls: list[str] = []
@@ -148,7 +148,7 @@ PARTS: Final = (
         Command(("prove", "--solver", "z3,cvc5", "--no-cache"), _proved),
     ),
     Part("witnesses", "does some run take each path of each action?", witnesses),
-    Part("adequacy", "do the formulas say what the model does?", adequacy),
+    Part("readings", "do the formulas say what the model does?", readings),
     Part("defects", "does each known mistake break the fact that it should?", Command(("defects",), _reproduced)),
     Part("mini-os", "are mini-os' recordings judged as the table says, each refusal explained?", mini_os),
     Part("cite", "does every action and every fact name its source?", Command(("cite",), _cited)),

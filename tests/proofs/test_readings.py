@@ -7,7 +7,7 @@ from tests.proofs.toy_ring import TOY, Toy
 
 from vtpm_model.core import Actor, action, always, eventually, replace, require
 from vtpm_proofs import terms
-from vtpm_proofs.adequacy import compare
+from vtpm_proofs.readings import compare
 from vtpm_proofs.terms import Term
 
 
