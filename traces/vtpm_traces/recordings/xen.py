@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -71,21 +71,40 @@ class FolderRecording:
 
 def read_folder(folder: Path) -> FolderRecording:
     """Read a folder. Raises BadInput if it is not one, or if nothing in it is a source that is known."""
+    contents, remarks = read_contents(folder)
+    recording = read_sources(str(folder), contents)
+    recording.remarks = remarks + recording.remarks
+    return recording
+
+
+def read_contents(folder: Path) -> tuple[dict[str, bytes], list[Remark]]:
+    """The unpacked content of each source in a folder, by its name there, and what was cut off. Raises BadInput."""
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a directory")
-    recording = FolderRecording(str(folder))
-    found: dict[Device, list[Source]] = defaultdict(list)
-    for path, kind in _files(folder):
+    remarks: list[Remark] = []
+    contents = {}
+    for path in _files(folder):
         name = str(path.relative_to(folder))
-        text = _content(path, name, recording)
+        contents[name] = _content(path, name, remarks)
+    if not contents:
+        expected = "backend*.jsonl, xenstored.trace, xswatch.jsonl or console/*.log"
+        raise BadInput(f"{folder} holds no recording: none of {expected} is in it")
+    return contents, remarks
+
+
+def read_sources(title: str, contents: Mapping[str, bytes]) -> FolderRecording:
+    """Read the sources of a folder from their contents."""
+    recording = FolderRecording(title)
+    found: dict[Device, list[Source]] = defaultdict(list)
+    for name, text in contents.items():
         recording.files.append(name)
-        if kind is SourceKind.STORE:
+        if name.startswith("xenstored"):
             trace = read_store_trace(text, name)
             recording.remarks += trace.remarks
             for device, events in trace.events.items():
-                found[device].append(Source(name, kind, tuple(events), trace.from_start))
+                found[device].append(Source(name, SourceKind.STORE, tuple(events), trace.from_start))
         else:
-            log = read_log(text, name, console=path.parent != folder)
+            log = read_log(text, name, console=name.startswith("console/"))
             recording.remarks += log.remarks
             by_kind = {
                 SourceKind.BACKEND: log.backend, SourceKind.FRONTEND: log.frontend, SourceKind.WATCHER: log.watcher,
@@ -93,9 +112,6 @@ def read_folder(folder: Path) -> FolderRecording:
             for source_kind, devices in by_kind.items():
                 for device, events in devices.items():
                     found[device].append(Source(name, source_kind, tuple(events)))
-    if not recording.files:
-        expected = "backend*.jsonl, xenstored.trace, xswatch.jsonl or console/*.log"
-        raise BadInput(f"{folder} holds no recording: none of {expected} is in it")
     for device in sorted(found):
         recording.devices += _by_recorder(device, found[device])
     recording.devices.sort(key=lambda each: (each.recorder, each.device))
@@ -110,24 +126,23 @@ def _by_recorder(device: Device, sources: list[Source]) -> Iterator[DeviceRecord
         yield DeviceRecording(recorder.file, device, (recorder, *others))
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, SourceKind | None]]:
-    """The sources in a folder, each with the kind that its name tells (None: what its lines tell)."""
-    patterns: tuple[tuple[str, str, SourceKind | None], ...] = (
-        ("", "backend*.jsonl", None), ("", "xswatch*.jsonl", None), ("console", "*.log", None),
-        ("", "xenstored*.trace", SourceKind.STORE),
-    )  # fmt: skip
+_PATTERNS = (("", "backend*.jsonl"), ("", "xswatch*.jsonl"), ("console", "*.log"), ("", "xenstored*.trace"))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The sources in a folder."""
     number = 0
-    for inside, pattern, kind in patterns:
+    for inside, pattern in _PATTERNS:
         place = folder / inside
         for path in sorted(place.iterdir()) if place.is_dir() else ():
             if any(fnmatch.fnmatch(path.name, pattern + packed) for packed in _PACKED) and path.is_file():
                 number += 1
                 if number > _MOST_FILES:
                     raise BadInput(f"{folder} holds more than {_MOST_FILES} sources")
-                yield path, kind
+                yield path
 
 
-def _content(path: Path, name: str, recording: FolderRecording) -> bytes:
+def _content(path: Path, name: str, remarks: list[Remark]) -> bytes:
     """The content of a source; a packed one that was cut off is used as far as it goes, and told about."""
     content: list[bytes] = []
     try:
@@ -135,5 +150,5 @@ def _content(path: Path, name: str, recording: FolderRecording) -> bytes:
     except BadInput as why:
         if not content:
             raise
-        recording.remarks.append(Remark(Origin(name, sum(part.count(b"\n") for part in content) + 1, ""), str(why)))
+        remarks.append(Remark(Origin(name, sum(part.count(b"\n") for part in content) + 1, ""), str(why)))
     return b"".join(content)

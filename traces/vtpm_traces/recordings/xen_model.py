@@ -156,17 +156,52 @@ class Block:
     backend: list[StateTest] = field(default_factory=list)
     page: list[StateTest] = field(default_factory=list)
     open_end: bool = False
+    goal: XenbusState | None = None  # the frontend's state that was read last
     length: int = 10
 
-    def awaits(self, state: Any, by: Actor) -> bool:
-        """Whether what was read asks for a step of the frontend, or of the toolstack, in the store."""
-        tests = self.frontend if by is Actor.FRONTEND else self.frontend + self.backend
-        return self.open_end or not all(test(state) for test in tests)
+    def awaits(self, before: Any, after: Any) -> bool:
+        """Whether what was read asks for this step in the store, of the frontend or of the toolstack."""
+        if self.open_end:
+            return True
+        of_backend = after.be_state != before.be_state and after.fe_state == before.fe_state
+        of_both = after.be_state != before.be_state and not of_backend
+        tests = self.backend if of_backend else self.frontend + self.backend if of_both else self.frontend
+        return not all(test(before) for test in tests)
+
+    def within_reach(self, state: Any) -> bool:
+        """Whether the state that was read can still come about with the writes that are left."""
+        if self.goal is None or (state.fe_state == UNKNOWN and state.creations_left > 0):
+            return True
+        return bool(_WRITES_BETWEEN.get((state.fe_state, self.goal), 0) <= state.writes_left)
 
     def awaits_request(self, state: Any) -> bool:
         """Whether what was seen of the page asks for another request."""
         return not all(test(state) for test in self.page)
 
+
+def _writes_between() -> Mapping[tuple[XenbusState, XenbusState], int]:
+    """The fewest writes of the frontend's state from one value to another; there may be more."""
+    unknown, initialising, initialised, connected, closing, closed = (XenbusState(n) for n in (0, 1, 3, 4, 5, 6))
+    following = {
+        unknown: (initialising,),
+        initialising: (initialised, connected),
+        initialised: (connected, closing, closed),
+        connected: (initialised, closing, closed),
+        closing: (closed,),
+        closed: (initialising, initialised, connected),
+    }
+    found: dict[tuple[XenbusState, XenbusState], int] = {}
+    for start in following:
+        front, seen, writes = {start}, {start}, 0
+        while front:
+            found |= {(start, reached): writes for reached in front}
+            front = {after for state in front for after in (*following[state], unknown)} - seen
+            seen |= front
+            writes += 1
+    return found
+
+
+_WRITES_BETWEEN = _writes_between()
 
 # Writes of the frontend's state, its creation included, until it may have this value.
 _SHORTEST_WAY = {XenbusState.INITIALISING: 1, XenbusState.INITIALISED: 2, UNKNOWN: 2, XenbusState.CONNECTED: 3}
@@ -197,15 +232,20 @@ def watched(spec: Spec[Any], blocks: list[Block], budget: Budget | None) -> Spec
             if blocks and not free:
                 block = blocks[s.block]
                 require(block.of_page == on_the_ring)
-                require(on_the_ring or budget is None or block.awaits(s, original.by))
                 require(original.name not in _SUBMITS or block.awaits_request(s))
                 require(original.name not in _LEAVES or not s.fresh or s.keys == s.epoch)
             after = original.run(s, **picks)
-            if budget is None or after.fe_state == s.fe_state:
+            if budget is not None and not free and not on_the_ring:
+                require(blocks[s.block].awaits(s, after))
+                require(after.epoch == s.epoch or s.writes_left > 0)  # who takes a page for nothing shows nothing
+            connects = s.fresh and not after.fresh and after.open  # writes its state, perhaps the same as before
+            if budget is None or (after.fe_state == s.fe_state and not connects):
                 return after
             created = s.fe_state == UNKNOWN and original.by is Actor.TOOLSTACK
             require(s.writes_left > 0 and (s.creations_left > 0 or not created))
-            return replace(after, writes_left=s.writes_left - 1, creations_left=s.creations_left - created)
+            after = replace(after, writes_left=s.writes_left - 1, creations_left=s.creations_left - created)
+            require(blocks[s.block].within_reach(after))
+            return after
 
         return dataclasses.replace(original, run=run)
 
@@ -350,6 +390,8 @@ class _Reading:
             if isinstance(event, Read) and _modelled(event.side, event.node):
                 test = _node_is(event.side, event.node, event.value)
                 (blocks[-1].frontend if event.side is Side.FRONTEND else blocks[-1].backend).append(test)
+                if event.side is Side.FRONTEND and event.node == "state":
+                    blocks[-1].goal = xenbus_state(event.value)
                 if event.node in ("ring-ref", "event-channel"):
                     blocks[-1].open_end |= keys.setdefault(event.node, event.value) != event.value
                     keys[event.node] = event.value
