@@ -39,6 +39,7 @@ class Search:
 
     run: Run | None
     depth: int  # every run of up to so many steps was considered
+    loops: bool = False  # whether it is a loop that was looked for
 
 
 CHOICE = terms.variable("!way", INT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,12 @@ class Decision:
         return f"{self.offset}{'t' if self.outcome else 'f'}"
 
     def __str__(self) -> str:
-        return f"{Path(self.file).name}:{self.line} {'yes' if self.outcome else 'no'}: {self.condition}"
+        return f"{Path(self.file).name}:{self.line} {'yes' if self.outcome else 'no'}: {self.source}"
+
+    @property
+    def source(self) -> str:
+        """The line of the model that asks."""
+        return linecache.getline(self.file, self.line).strip() or str(self.condition)
 
 
 class Run:

@@ -39,10 +39,10 @@ def lasso(spec: Spec[Any], claim: Eventually, *, depth: int = 12, seconds: float
             entry = model.eval(to_z3(ENTRY), model_completion=True).as_long()
             run = replace(replayed(spec, unrolled.choices(moment + 1)), loop=entry)
             _confirm(spec, claim, run)
-            return Search(run, moment + 1)
+            return Search(run, moment + 1, loops=True)
         if said != UNSAT:
-            return Search(None, moment)
-    return Search(None, depth)
+            return Search(None, moment, loops=True)
+    return Search(None, depth, loops=True)
 
 
 def _closes(unrolled: Unrolled, pending: Term, length: int) -> Any:

@@ -90,6 +90,10 @@ def failures(failed: list[Result]) -> list[str]:
 
 def run_lines(fact: str, search: Search) -> list[str]:
     """A real run that breaks a fact, or how far the search for one went."""
+    if search.run is None and search.loops:
+        return [
+            f"{fact}: no run of up to {search.depth} steps comes back to a state so that it may stay pending for ever"
+        ]
     if search.run is None:
         return [
             f"{fact}: no run of up to {search.depth} steps breaks it; if the state before cannot be reached,"
