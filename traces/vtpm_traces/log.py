@@ -9,19 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from vtpm_model.core import Spec
 from vtpm_traces import schema
-from vtpm_traces.files import LIMITS, BadInput, Limits, read_ndjson, shown
+from vtpm_traces.files import LIMITS, BadInput, Limits, parse_json, read_lines, read_ndjson, shown
 from vtpm_traces.observe import Candidates
 from vtpm_traces.values import Leaf, Sort, leaves, sort_of
 
 _EVENT_KEYS = frozenset({"action", "by", "picks", "after", "contents", "time", "note"})
 _QUICK_KEYS = frozenset({"action", "picks", "after"})
+
+REMEMBERED = 4096
+"""Lines that are kept in mind, for they come again; those with identities do not."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,22 @@ class Header:
         return document
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Event:
-    """One line: the action, the picks that are known, and what was seen of the state after it.
+    """What one line says: the action, the picks that are known, and what was seen of the state after it.
 
-    `contents` gives (kind, how to get the number from the state, content) for what the line says of numbered things.
+    `contents` gives (kind, the field whose number it is about, content) for what the line says of numbered things.
+    `numbers` are the values among picks and observations that are identities or counts, in order; `key` is equal for
+    events that differ in these only.
     """
 
-    line: int
     action: str
     picks: Mapping[str, Any]
-    after: list[tuple[Leaf, Any]]
-    contents: tuple[tuple[str, Leaf, Hashable], ...] = ()
+    after: tuple[tuple[Leaf, Any], ...]
+    contents: tuple[tuple[str, Leaf, Hashable], ...]
+    numbers: tuple[int, ...]
+    key: Hashable
+    numbered: frozenset[str]  # picks and fields that hold the numbers
 
     @property
     def text(self) -> str:
@@ -71,20 +78,22 @@ class Event:
         seen = ", ".join(f"{leaf.path}={_told(value)}" for leaf, value in self.after)
         return self.action + (f"({inside})" if inside else "") + (f", then {seen}" if seen else "")
 
+    def labelled(self, labels: Iterable[int]) -> tuple[Mapping[str, Any], tuple[tuple[Leaf, Any], ...]]:
+        """Picks and observations with other values in place of the numbers, in the same order."""
+        rest = iter(labels)
+        picks = {pick: next(rest) if pick in self.numbered else value for pick, value in self.picks.items()}
+        after = tuple((leaf, next(rest) if leaf.path in self.numbered else value) for leaf, value in self.after)
+        return picks, after
+
 
 @dataclass(frozen=True)
 class Log:
-    """A log file: its header, and its further lines, read anew each time."""
+    """A log file: its header, the number of the line that it stands in, and the limits to read the rest with."""
 
     path: Path
     header: Header
+    line: int
     limits: Limits = LIMITS
-
-    def lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The events as they stand in the file, with their line numbers."""
-        documents = read_ndjson(self.path, self.limits)
-        next(documents)
-        return documents
 
 
 def read(path: Path, limits: Limits = LIMITS) -> Log:
@@ -101,7 +110,7 @@ def read(path: Path, limits: Limits = LIMITS) -> Log:
             payload=document.get("payload", False),
             provenance=document.get("provenance", {}),
         )
-        return Log(path, header, limits)
+        return Log(path, header, number, limits)
     raise BadInput(f"{path}: empty; the first line of an event log is its header")
 
 
@@ -141,8 +150,26 @@ class Reader:
             sort = self._picks.get(action, {}).get(pick)
             if sort is None:
                 raise BadInput(f"{self.log.path}:1: candidates: {self.spec.name} has no pick {name}")
+            if sort.number:
+                raise BadInput(f"{self.log.path}:1: candidates: {name} is a number that goes on; give it in its lines")
             found[name] = Candidates(tuple(self._value(sort, value, 1, name) for value in values))
         return found
+
+    def events(self) -> Iterator[tuple[int, Event]]:
+        """The events of the log, each with the number of its line."""
+        remembered: dict[str, Event] = {}
+        for number, text in read_lines(self.log.path, self.log.limits):
+            event = remembered.get(text)
+            if event is None:
+                if number <= self.log.line or not text or text.isspace():
+                    continue
+                document = parse_json(text, f"{self.log.path}:{number}", self.log.limits)
+                if not isinstance(document, dict):
+                    raise self._bad(number, f"{shown(text)} is not a JSON object")
+                event = self.event(number, document)
+                if not event.numbers and len(remembered) < REMEMBERED:
+                    remembered[text] = event
+            yield number, event
 
     def event(self, number: int, document: dict[str, Any]) -> Event:
         """One line as an event."""
@@ -157,21 +184,43 @@ class Reader:
         after = document.get("after", {})
         if type(picks) is not dict or type(after) is not dict:
             raise self._bad(number, "picks and after are objects")
+        numbers: list[int] = []
+        numbered: list[str] = []
+        fixed: list[Any] = [name]
         read_picks = {}
-        for pick, value in picks.items():
+        for pick, given in picks.items():
             sort = sorts.get(pick)
             if sort is None:
                 has = ", ".join(sorts) or "none"
                 raise self._bad(number, f"picks: {name} has no pick {shown(pick)}; it has {has}")
-            read_picks[pick] = self._value(sort, value, number, pick)
+            value = read_picks[pick] = self._value(sort, given, number, pick)
+            if sort.number:
+                numbers.append(value)
+                numbered.append(pick)
+                value = None
+            fixed.append((pick, value))
         seen = []
-        for path, value in after.items():
+        for path, given in after.items():
             leaf = self._leaves.get(path)
             if leaf is None:
                 raise self._no_field(number, "after", path)
-            seen.append((leaf, self._value(leaf.sort, value, number, path)))
+            value = self._value(leaf.sort, given, number, path)
+            seen.append((leaf, value))
+            if leaf.sort.number:
+                numbers.append(value)
+                numbered.append(path)
+                value = None
+            fixed.append((path, value))
         contents = document.get("contents")
-        return Event(number, name, read_picks, seen, self._contents(number, contents) if contents else ())
+        return Event(
+            name,
+            read_picks,
+            tuple(seen),
+            self._contents(number, contents) if contents else (),
+            tuple(numbers),
+            tuple(fixed),
+            frozenset(numbered),
+        )
 
     def _value(self, sort: Sort, value: Any, number: int, what: str) -> Any:
         try:
@@ -230,11 +279,16 @@ def content_of(data: bytes, *, payload: bool = False) -> dict[str, Any]:
 
 
 def write(
-    file: TextIO, spec: Spec[Any], header: Header, steps: Iterable[tuple[str, Mapping[str, Any], Any, Any]]
+    file: TextIO,
+    spec: Spec[Any],
+    header: Header,
+    steps: Iterable[tuple[str, Mapping[str, Any], Any, Any]],
+    *,
+    shows: Mapping[str, Collection[str]] | None = None,
 ) -> None:
     """Write a log of steps `(action, picks, before, after)`, with all picks and each field that changed.
 
-    Actions that the header calls hidden are left out.
+    Actions that the header calls hidden are left out. `shows` gives other fields to be logged after certain actions.
     """
     file.write(json.dumps(header.to_document()) + "\n")
     paths = leaves(spec.state)
@@ -246,13 +300,11 @@ def write(
         line: dict[str, Any] = {"action": name}
         if picks:
             line["picks"] = {pick: sorts[name][pick].write(value) for pick, value in picks.items()}
-        changed = {
-            path: leaf.sort.write(leaf.get(after))
-            for path, leaf in paths.items()
-            if leaf.get(before) != leaf.get(after)
-        }
-        if changed:
-            line["after"] = changed
+        chosen = shows.get(name) if shows is not None else None
+        if chosen is None:
+            chosen = [path for path, leaf in paths.items() if leaf.get(before) != leaf.get(after)]
+        if chosen:
+            line["after"] = {path: paths[path].sort.write(paths[path].get(after)) for path in chosen}
         file.write(json.dumps(line) + "\n")
 
 

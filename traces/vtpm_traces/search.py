@@ -14,10 +14,10 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from vtpm_model.core import Action, Actor, Fact, Kind, Spec, Step
+from vtpm_model.core import Fact, Kind, Spec, Step
 from vtpm_traces.observe import Happened, Holds, Level, Observation, Quiescent, Recording, Stream
 from vtpm_traces.sayings import Memory
-from vtpm_traces.steps import Steps
+from vtpm_traces.steps import Steps, effort
 from vtpm_traces.verdict import Outcome, Stuck, Taken, Verdict
 
 
@@ -65,7 +65,7 @@ class _Search:
         self.upcoming = [_upcoming_levels(stream) for stream in self.streams]
         self.memory = Memory()
         self.hidden = tuple(a.name for a in self.spec.actions if a.name in self.recording.hidden)
-        self.effort = {a.name: _effort(a) for a in self.spec.actions}
+        self.effort = {a.name: effort(a) for a in self.spec.actions}
         self.furthest: list[_Node] = []
         self.most = -1
 
@@ -361,11 +361,6 @@ def _upcoming_levels(stream: Stream) -> list[tuple[int, ...]]:
             following[observation.subject] = index
         found.append(tuple(sorted(following.values())))
     return found[::-1]
-
-
-def _effort(action: Action[Any]) -> int:
-    """How long a hidden action is put off: what must be done comes before what may be, and before surprises."""
-    return 1 if action.owed else 3 if action.by is Actor.XEN else 2
 
 
 def _allows(observation: Happened, before: Any, step: Step, after: Any) -> bool:

@@ -1,36 +1,42 @@
-"""Is an event log a behaviour of a specification: the set of states that the log allows, line by line.
+"""Is an event log a behaviour of a specification: the states that the log allows, line by line.
 
-At first only so many hidden steps are taken as a line needs, the fewest that make it possible. Whatever is accepted
-that way is accepted. If no line can follow, states may have been passed over: all states are then kept, hidden actions
-closed to a fixpoint before each line, from a little earlier, and at last from the beginning. Only that refuses.
+Where everything is logged there is one state, and each line is one step. Else a line is followed quickly at first,
+after as few hidden steps as it needs. Whatever is accepted that way is accepted. Where no line can follow, some states
+were passed over: the last lines are followed once more with more care, at last all lines with all care, hidden actions
+closed to a fixpoint before each. Only that refuses.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from vtpm_model.core import Disabled, Spec
+from vtpm_traces.belief import Beliefs, Care, Move, Numbers, Place
 from vtpm_traces.files import BadInput
 from vtpm_traces.log import Event, Log, Reader
 from vtpm_traces.observe import Origin
-from vtpm_traces.sayings import Memory
 from vtpm_traces.steps import Steps
 from vtpm_traces.values import told
 from vtpm_traces.verdict import Outcome, Stuck, Taken, Verdict
 
-Link: TypeAlias = "tuple[Link | None, str, Mapping[str, Any], Any, int]"
-"""How a node was reached: the link before, action, picks, state after, line (0: a hidden step)."""
+REMEMBERED = 300_000
+"""States that the table of beliefs may come to hold before it is begun anew."""
 
-Node: TypeAlias = "tuple[Any, int]"
-"""A state, and what the lines have said so far of things outside the model."""
-
-Front: TypeAlias = "dict[Node, Link | None]"
-
-EVERY = 256
-"""Lines between two places from which the validation can be taken up again."""
+QUICK = Care(0, 400)
+MORE_CARE = (
+    (1, Care(1, 400)),
+    (2, Care(2, 400)),
+    (4, Care(2, 1_000)),
+    (0, Care(0, 4_000)),
+    (8, Care(3, 2_000)),
+    (16, Care(4, 4_000)),
+    (64, Care(6, 8_000)),
+)
+"""How many lines before the one that is not possible are followed again, with which care."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +44,6 @@ class Bounds:
     """How many states hidden steps may lead to before one line, until the verdict is *undecided*."""
 
     closure: int = 20_000
-
-
-class _NoFurther(Exception):
-    """No state allows the line; these are the states before it."""
-
-    def __init__(self, line: int, event: Event, front: Front, *, whole: bool) -> None:
-        super().__init__(line)
-        self.line, self.event, self.front, self.whole = line, event, front, whole
 
 
 def validate(spec: Spec[Any], log: Log, *, bounds: Bounds | None = None, keep_run: bool = False) -> Verdict:
@@ -56,180 +54,232 @@ def validate(spec: Spec[Any], log: Log, *, bounds: Bounds | None = None, keep_ru
         return Verdict(Outcome.MALFORMED, spec.name, 0, reason=str(error))
 
 
+class _ShowsNumbers(Exception):
+    """A line shows a number, and numbers were not kept."""
+
+
+class _Undetermined(Exception):
+    """A line gives the content of a number that the log does not determine."""
+
+
+@dataclass(slots=True)
+class _At:
+    """Where the specification can be after some lines, and how the last of them led there.
+
+    Without a move, the table of beliefs was begun anew, with the states of the entry before in the same order.
+    """
+
+    beliefs: Beliefs
+    place: Place
+    numbers: Numbers
+    lines: int
+    number: int = 0
+    event: Event | None = None
+    move: Move | None = None
+
+
 class _Validation:
     def __init__(self, spec: Spec[Any], log: Log, bounds: Bounds, *, keep_run: bool) -> None:
-        self.spec, self.log, self.bounds, self.keep_run = spec, log, bounds, keep_run
+        self.spec, self.log, self.keep_run = spec, log, keep_run
+        self.all_care = Care(None, bounds.closure)
         self.reader = Reader(spec, log)
         self.hidden = self.reader.hidden()
         self.steps = Steps(spec, self.reader.candidates())
-        self.memory = Memory()
-        self.runs: dict[str, Callable[..., Any]] = {action.name: action.run for action in spec.actions}
-        self.complete = {action.name: len(action.picks) for action in spec.actions}
+        self.said: dict[tuple[str, Any], tuple[Hashable, int]] = {}  # what was said of a number, after how many lines
         self.lines = 0
+        self.met = 1
         self.widest = 1
-        self.met = 0
-        self.cut = False  # the bound was hit somewhere
 
     def verdict(self) -> Verdict:
-        front: Front = {(self.spec.init(), 0): None}
-        saved: list[tuple[int, Front]] = [(0, front)]
-        after = 0  # lines that are done
-        while True:
-            try:
-                front = self._pass(front, after, saved, whole=False)
-                return self._accepted(front)
-            except _NoFurther as stuck:
-                if not self.hidden and stuck.whole:
-                    return self._refused(stuck)
-                again = self._whole_from_earlier(stuck, saved)
-                if isinstance(again, _NoFurther):
-                    return self._refused(again)
-                front, after = again
-
-    def _whole_from_earlier(self, stuck: _NoFurther, saved: list[tuple[int, Front]]) -> tuple[Front, int] | _NoFurther:
-        """All states after the line at which the quick way stuck, or where the whole way sticks."""
-        result = stuck
-        for back in (1, 8, len(saved)):
-            del saved[max(1, len(saved) - back + 1) :]
-            after, front = saved[-1]
-            try:
-                return self._pass(front, after, None, whole=True, until=stuck.line), stuck.line
-            except _NoFurther as further:
-                result = further
-        return result
-
-    def _pass(
-        self, front: Front, after: int, saved: list[tuple[int, Front]] | None, *, whole: bool, until: int | None = None
-    ) -> Front:
-        """Go through the lines after the given number of them. Raises _NoFurther."""
-        count = after
-        for number, document in itertools.islice(self.log.lines(), after, until):
-            event = self.reader.event(number, document)
-            count += 1
-            quick = None if whole or event.contents else self._only(front, event)
-            if quick is not None:
-                front = quick
-            else:
-                before = front
-                front = self._advance(before, event, count, whole=whole)
-                if len(front) > self.widest:
-                    self.widest = len(front)
-            if saved is not None and count % EVERY == 0 and count > saved[-1][0]:
-                saved.append((count, front))
-        self.lines = max(self.lines, count)
-        return front
-
-    def _only(self, front: Front, event: Event) -> Front | None:
-        """The next state where there is one state, and all of the step is logged."""
-        if len(front) != 1 or len(event.picks) != self.complete[event.action]:
-            return None
-        (((state, said), link),) = front.items()
+        state = self.spec.init()
+        run: list[Taken] = []
+        if not self.hidden:
+            state, more = self._while_one_state(state, run)
+            if not more:
+                return self._done(Outcome.ACCEPTED, run=tuple(run))
         try:
-            after = self.runs[event.action](state, **event.picks)
-        except Disabled:
+            try:
+                if any(s.number for action in self.spec.actions for s in self.steps.sorts(action.name).values()):
+                    raise _ShowsNumbers
+                return self._through_places(state, run, numbered=False)
+            except _ShowsNumbers:
+                self.said.clear()
+                return self._through_places(state, run, numbered=True)
+        except _Undetermined as why:
+            return self._done(Outcome.UNDECIDED, reason=str(why))
+
+    def _while_one_state(self, state: Any, taken: list[Taken]) -> tuple[Any, bool]:
+        """The state before the first line that is not, with all its picks, one possible step; and if there is one."""
+        runs = {action.name: (action.run, len(action.picks), action.by) for action in self.spec.actions}
+        keep_run, done, more = self.keep_run, 0, False
+        for number, event in self.reader.events():
+            run, picks, by = runs[event.action]
+            if len(event.picks) != picks or event.contents:
+                more = True
+                break
+            try:
+                after = run(state, **event.picks)
+            except Disabled:
+                more = True
+                break
+            for leaf, value in event.after:
+                if leaf.get(after) != value:
+                    more = True
+                    break
+            if more:
+                break
+            state = after
+            done += 1
+            if keep_run:
+                taken.append(Taken(event.action, by, event.picks, after, (self._origin(number, event),)))
+        self.lines = self.met = done
+        return state, more
+
+    def _through_places(self, state: Any, run: list[Taken], *, numbered: bool) -> Verdict:
+        beliefs = Beliefs(self.spec, self.steps, self.hidden, numbered=numbered)
+        before = self.lines if not run else len(run)
+        start = _At(beliefs, *beliefs.at([state]), before)
+        longest = None if self.keep_run else MORE_CARE[-1][0] + 1
+        history = deque([start], longest)
+        for number, event in itertools.islice(self.reader.events(), before, None):
+            if not numbered and (event.numbers or event.contents):
+                raise _ShowsNumbers
+            if len(history[-1].beliefs.states) > REMEMBERED:
+                history.append(self._begun_anew(history[-1]))
+            after = self._follow(history[-1], number, event, QUICK)
+            if after is not None:
+                history.append(after)
+            elif not self._with_more_care(history, number, event):
+                stuck = self._with_all_care(start, history, number)
+                if stuck is not None:
+                    return self._refused(stuck, number, event)
+            self.widest = max(self.widest, history[-1].beliefs.widest)
+        self.lines = history[-1].lines
+        self.met += len(history[-1].beliefs.states)
+        completed = self._completed(state, history) if self.keep_run else ()
+        return self._done(Outcome.ACCEPTED, run=(*run, *completed))
+
+    def _follow(self, here: _At, number: int, event: Event, care: Care) -> _At | None:
+        result = here.beliefs.follow(here.place, here.numbers, event, care)
+        if result is None:
             return None
-        for leaf, value in event.after:
-            if leaf.get(after) != value:
-                return None
-        self.met += 1
-        return {(after, said): (link, event.action, event.picks, after, event.line) if self.keep_run else None}
+        place, numbers, move = result
+        after = _At(here.beliefs, place, numbers, here.lines + 1, number, event, move)
+        return after if not event.contents or self._agrees(after, event) else None
 
-    def _advance(self, front: Front, event: Event, count: int, *, whole: bool) -> Front:
-        """All nodes after a line: from all nodes that hidden steps reach, or from those that fewest hidden steps do."""
-        here: Front = front
-        reached = dict(front)
-        whole_closure = True
-        if whole:
-            whole_closure = self._close(reached)
-            here = reached
-        while True:
-            after = self._after(here, event)
-            if after:
-                return after
-            here = {} if whole else self._hidden_steps(here, reached)
-            if not here:
-                break
-            if len(reached) > self.bounds.closure:
-                whole_closure = False
-                break
-        self.cut = self.cut or not whole_closure
-        raise _NoFurther(count, event, reached, whole=whole or not self.hidden)
+    def _with_more_care(self, history: deque[_At], number: int, event: Event) -> bool:
+        """Whether the line was found possible by following the last lines again; the history then ends with it."""
+        for back, care in MORE_CARE:
+            first = max(0, len(history) - 1 - back)
+            again = list(itertools.islice(history, first + 1, None))
+            found: list[_At] = []
+            here: _At | None = history[first]
+            self._forget_after(history[first].lines)
+            for one, said in (*((at.number, at.event) for at in again), (number, event)):
+                if here is not None:
+                    here = self._begun_anew(here) if said is None else self._follow(here, one, said, care)
+                if here is None:
+                    break
+                found.append(here)
+            if here is not None:
+                for _ in again:
+                    history.pop()
+                history.extend(found)
+                return True
+        return False
 
-    def _close(self, reached: Front) -> bool:
-        here = dict(reached)
-        while here:
-            here = self._hidden_steps(here, reached)
-            if len(reached) > self.bounds.closure:
-                self.cut = True
+    def _with_all_care(self, start: _At, history: deque[_At], until: int) -> _At | None:
+        """Follow all lines again until this one, with all care; where no line can follow, if so."""
+        history.clear()
+        history.append(start)
+        self._forget_after(start.lines)
+        for number, event in itertools.islice(self.reader.events(), start.lines, None):
+            if len(history[-1].beliefs.states) > REMEMBERED:
+                history.append(self._begun_anew(history[-1]))
+            after = self._follow(history[-1], number, event, self.all_care)
+            if after is None:
+                return history[-1]
+            history.append(after)
+            if number == until:
+                break
+        return None
+
+    def _begun_anew(self, here: _At) -> _At:
+        """The same states in an empty table."""
+        states = [here.beliefs.real(here.place, here.numbers, index) for index in here.place.states]
+        self.met += len(here.beliefs.states)
+        beliefs = Beliefs(self.spec, self.steps, self.hidden, numbered=here.beliefs.numbered)
+        return _At(beliefs, *beliefs.at(states), here.lines)
+
+    def _agrees(self, after: _At, event: Event) -> bool:
+        """Whether what the line says of numbered things agrees with what was said of them before; it is noted."""
+        for kind, leaf, content in event.contents:
+            states = (after.beliefs.real(after.place, after.numbers, index) for index in after.place.states)
+            values = {leaf.get(state) for state in states}
+            if len(values) > 1:
+                raise _Undetermined(f"line {after.number} gives a content for {leaf.path}, and no line its value")
+            known, _ = self.said.setdefault((kind, values.pop()), (content, after.lines))
+            if known != content:
                 return False
         return True
 
-    def _hidden_steps(self, front: Front, reached: Front) -> Front:
-        """The nodes one hidden step further that were not reached before; they are noted as reached."""
-        fresh: Front = {}
-        for (state, said), link in front.items():
-            for name in self.hidden:
-                for picks, after in self.steps.take(state, name, {}):
-                    node = (after, said)
-                    if node not in reached:
-                        reached[node] = fresh[node] = (link, name, picks, after, 0) if self.keep_run else None
-        self.met += len(fresh)
-        return fresh
-
-    def _after(self, front: Front, event: Event) -> Front:
-        """The nodes after exactly this line."""
-        found: Front = {}
-        for (state, said), link in front.items():
-            for picks, after in self.steps.take(state, event.action, event.picks):
-                if any(leaf.get(after) != value for leaf, value in event.after):
-                    continue
-                now = self._say(said, event, after)
-                if now is not None:
-                    found[after, now] = (link, event.action, picks, after, event.line) if self.keep_run else None
-        self.met += len(found)
-        return found
-
-    def _say(self, said: int, event: Event, after: Any) -> int | None:
-        if not event.contents:
-            return said
-        return self.memory.after(said, {(kind, leaf.get(after)): content for kind, leaf, content in event.contents})
+    def _forget_after(self, lines: int) -> None:
+        if self.said:
+            self.said = {subject: known for subject, known in self.said.items() if known[1] <= lines}
 
     # ------------------------------------------------------------------------------------------------- the verdict
 
-    def _accepted(self, front: Front) -> Verdict:
-        run = tuple(self._run(next(iter(front.values())))) if self.keep_run else ()
-        return Verdict(Outcome.ACCEPTED, self.spec.name, self.lines, self.met, self.widest, run)
+    def _completed(self, state: Any, history: Iterable[_At]) -> Iterator[Taken]:
+        """The run from the first state that leads to one of the last ones, hidden steps included."""
+        entries = list(history)
+        path: list[tuple[str, Mapping[str, Any], tuple[Origin, ...]]] = []
+        wanted = entries[-1].place.states[0]
+        for before, at in zip(entries[-2::-1], entries[:0:-1], strict=True):
+            if at.move is None or at.event is None:
+                wanted = before.place.states[at.place.states.index(wanted)]
+                continue
+            landing = at.beliefs.landing(at.move, at.place, wanted)
+            path.append((at.event.action, {**landing.picks, **at.event.picks}, (self._origin(at.number, at.event),)))
+            wanted = landing.before
+            while (hidden := before.place.reached[wanted]) is not None:
+                path.append((hidden.action, hidden.picks, ()))
+                wanted = hidden.before
+        for name, picks, seen in reversed(path):
+            action = self.spec.action(name)
+            state = action.run(state, **picks)
+            yield Taken(name, action.by, picks, state, seen)
 
-    def _run(self, link: Link | None) -> Iterator[Taken]:
-        links = []
-        while link is not None:
-            links.append(link)
-            link = link[0]
-        for _, name, picks, after, line in reversed(links):
-            seen = (Origin(str(self.log.path), line, name),) if line else ()
-            action = self.steps.action(name)
-            if action is not None:
-                yield Taken(name, action.by, picks, after, seen)
+    def _origin(self, number: int, event: Event) -> Origin:
+        return Origin(str(self.log.path), number, event.text)
 
-    def _refused(self, stuck: _NoFurther) -> Verdict:
-        states = [state for state, _ in stuck.front]
+    def _done(self, outcome: Outcome, **more: Any) -> Verdict:
+        return Verdict(outcome, self.spec.name, self.lines, self.met, self.widest, **more)
+
+    def _refused(self, at: _At, number: int, event: Event) -> Verdict:
+        self.lines = at.lines
+        self.met += len(at.beliefs.states)
+        self.widest = max(self.widest, at.beliefs.widest)
+        reached = [index for here in at.beliefs.reach(at.place, self.all_care.bound) for index in here]
+        states = [at.beliefs.real(at.place, at.numbers, index) for index in reached]
         outcome, reason = Outcome.REFUSED, ""
-        if self.cut:
-            outcome, reason = Outcome.UNDECIDED, f"hidden steps lead to more than {self.bounds.closure} states"
+        if at.beliefs.cut:
+            outcome = Outcome.UNDECIDED
+            reason = f"hidden steps lead to more than {self.all_care.bound} states before some line"
         elif self.steps.untried:
-            untried = ", ".join(sorted(self.steps.untried))
-            outcome, reason = Outcome.UNDECIDED, f"not all values were tried of {untried}; give candidates or the picks"
-        event = stuck.event
-        values: dict[str, set[str]] = {leaf.path: set() for leaf, _ in event.after}
-        seen = {leaf.path: value for leaf, value in event.after}
+            outcome = Outcome.UNDECIDED
+            reason = f"not all values were tried of {', '.join(sorted(self.steps.untried))}; log or give candidates"
+        stuck = Stuck(self._origin(number, event), self.steps.possible(states), self._otherwise(event, states))
+        return self._done(outcome, stuck=(stuck,), reason=reason)
+
+    def _otherwise(self, event: Event, states: Iterable[Any]) -> dict[str, tuple[str, ...]]:
+        """For each field that no step of the action leaves as it was observed, the values that it could have."""
+        found: dict[str, set[str]] = {leaf.path: set() for leaf, _ in event.after}
         for state in states:
             for _, after in self.steps.take(state, event.action, event.picks):
                 for leaf, _ in event.after:
-                    values[leaf.path].add(told(leaf.sort, leaf.get(after)))
-        otherwise = {
-            leaf.path: tuple(sorted(values[leaf.path]))
+                    found[leaf.path].add(told(leaf.sort, leaf.get(after)))
+        return {
+            leaf.path: tuple(sorted(found[leaf.path]))
             for leaf, value in event.after
-            if values[leaf.path] and told(leaf.sort, seen[leaf.path]) not in values[leaf.path]
+            if found[leaf.path] and told(leaf.sort, value) not in found[leaf.path]
         }
-        told_stuck = Stuck(Origin(str(self.log.path), event.line, event.text), self.steps.possible(states), otherwise)
-        return Verdict(outcome, self.spec.name, stuck.line, self.met, self.widest, stuck=(told_stuck,), reason=reason)

@@ -30,6 +30,7 @@ class Sort:
     write_itf: Callable[[Any], Any]
     read_itf: Callable[[Any], Any]
     few: tuple[Any, ...] | None = None
+    number: bool = False  # an identity or a count without bound
 
 
 @functools.cache
@@ -59,9 +60,13 @@ class Leaf:
     get: Callable[[Any], Any]
 
 
-@functools.cache
-def leaves(state: Any) -> Mapping[str, Leaf]:
+_LEAVES: dict[type[Any], Mapping[str, Leaf]] = {}
+
+
+def leaves(state: type[Any]) -> Mapping[str, Leaf]:
     """All leaves of a record class by dotted name, in order."""
+    if state in _LEAVES:
+        return _LEAVES[state]
     found: dict[str, Leaf] = {}
     for name, annotation in fields(state).items():
         if isinstance(annotation, type) and hasattr(annotation, "_fields"):
@@ -70,6 +75,7 @@ def leaves(state: Any) -> Mapping[str, Leaf]:
                 found[path] = Leaf(path, leaves(annotation)[inner].sort, attrgetter(path))
         else:
             found[name] = Leaf(name, sort_of(annotation), attrgetter(name))
+    _LEAVES[state] = found
     return found
 
 
@@ -120,7 +126,7 @@ def _integer(bounds: Range) -> Sort:
         return read(document)  # files older than 2023 hold plain numbers
 
     few = tuple(range(low, high + 1)) if high is not None and high - low < SMALL else None
-    return Sort(name, int, read, lambda value: {"#bigint": str(int(value))}, read_itf, few)
+    return Sort(name, int, read, lambda value: {"#bigint": str(int(value))}, read_itf, few, high is None)
 
 
 def _record(cls: type) -> Sort:
