@@ -12,6 +12,9 @@ from vtpm_model import core
 from vtpm_proofs import terms
 from vtpm_proofs.terms import FALSE, TRUE, Term
 
+DECISION_LIMIT = 500
+"""A run that branches so often is in a loop that an unknown bounds."""
+
 
 class SymbolicError(TypeError):
     """A model function does something that has no meaning for unknowns, or means something else for them."""
@@ -66,6 +69,8 @@ class Run:
         if reduced.op == "const":
             return bool(reduced.value)
         at = len(self.taken)
+        if at == DECISION_LIMIT:
+            raise SymbolicError(f"a run has branched {at} times and goes on, last at {self.decisions[-1]}")
         outcome = self.prefix[at] if at < len(self.prefix) else True
         self.taken.append(outcome)
         condition = reduced if outcome else terms.negation(reduced)

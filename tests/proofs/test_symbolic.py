@@ -238,11 +238,20 @@ def test_endless_branching_is_refused() -> None:
             at += 1
         return True
 
-    with pytest.raises(SymbolicError, match="paths"):
+    with pytest.raises(SymbolicError, match="branched"):
         formula(endless, STATE)
+
+
+def test_too_many_paths_are_refused() -> None:
+    def wide(s: Outer) -> bool:
+        return sum(1 for at in range(13) if s.count % (at + 2) == 0) > 3
+
+    with pytest.raises(SymbolicError, match="more than 4096 paths"):
+        formula(wide, STATE)
 
 
 def test_plain_values_stay_plain() -> None:
     assert lift(True) is TRUE
     assert lift(Light.BLUE) is terms.constant(4)
-    assert formula(lambda s: s.count == s.count, STATE) is TRUE
+    same = formula(lambda s: s.count == s.count, STATE)
+    assert same is TRUE
