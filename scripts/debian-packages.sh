@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that are missing, as root; else prints the one line to run.
+# Installs the Debian packages that are missing, with `peers` also those of the tests, as root; else says what to run.
 set -eu
 
 python=${PYTHON:-python3}
@@ -9,6 +9,11 @@ command -v make >/dev/null 2>&1 || missing="$missing make"
 # ensurepip is what Debian keeps apart from python3; any other Python brings it along
 "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
+if [ "${1:-}" = peers ]; then
+	# what tests need that hold us against programs of others: those, and what builds the library around xenstored
+	[ -e "${XENSTORED:-/usr/lib/xen-4.17/bin/xenstored}" ] || missing="$missing xen-utils-4.17"
+	echo '#include <stdio.h>' | gcc -fsyntax-only -xc - >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+fi
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then

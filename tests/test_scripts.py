@@ -17,15 +17,19 @@ class Machine:
         self.called = folder / "called"
         self.add("id", f"echo {0 if root else 1000}")
         self.add("apt-get", f'echo "$@" >> {self.called}')
+        self.add("gcc")
+        self.add("xenstored")
 
     def add(self, name: str, body: str = "exit 0") -> None:
         command = self.bin / name
         command.write_text(f"#!/bin/sh\n{body}\n")
         command.chmod(0o755)
 
-    def run(self) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": str(self.bin)}
-        return subprocess.run(["/bin/sh", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": str(self.bin), "XENSTORED": str(self.bin / "xenstored")}
+        return subprocess.run(
+            ["/bin/sh", SCRIPT, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
 
     @property
     def apt_calls(self) -> list[str]:
@@ -48,6 +52,18 @@ def test_root_gets_the_missing_packages_installed(tmp_path: Path) -> None:
     update, install = machine.apt_calls
     assert update == "update"
     assert install == "install --yes --no-install-recommends make python3-venv"
+
+
+def test_what_the_peers_of_the_tests_need_is_installed_when_asked_for(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, root=True)
+    for name in ("git", "make", "python3"):
+        machine.add(name)
+    (machine.bin / "xenstored").unlink()
+    machine.add("gcc", "exit 1")  # there, but without the headers of the C library
+    assert machine.run().returncode == 0
+    assert machine.apt_calls == []
+    assert machine.run("peers").returncode == 0
+    assert machine.apt_calls[1] == "install --yes --no-install-recommends xen-utils-4.17 gcc libc6-dev"
 
 
 @pytest.mark.parametrize("there", ["git", "make", "python3"])
