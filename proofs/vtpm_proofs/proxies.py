@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from vtpm_proofs import forks, terms
 from vtpm_proofs.forks import SymbolicError
@@ -147,9 +147,6 @@ class SymbolicInt(Unknown):
         return SymbolicInt(terms.quotient(self.term, _divisor(self, other)))
 
     __hash__ = Unknown.__hash__
-
-
-Raw: TypeAlias = bool | int | SymbolicBool | SymbolicInt
 
 
 def lift(value: object) -> Term:

@@ -8,7 +8,7 @@ whose leaves are proxies (`symbolic_state`), every path of a function is a `Path
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -17,7 +17,7 @@ from vtpm_proofs import forks, terms
 from vtpm_proofs.forks import Decision, SymbolicError
 from vtpm_proofs.habits import check_habits
 from vtpm_proofs.leaves import integer_range, is_enum, is_record, leaves
-from vtpm_proofs.proxies import SymbolicBool, Unknown, is_value, lift, lower, number
+from vtpm_proofs.proxies import SymbolicBool, is_value, lift, lower, number
 from vtpm_proofs.terms import BOOL, FALSE, INT, TRUE, Term, Value
 
 S = TypeVar("S")
@@ -247,27 +247,10 @@ def _merged(function: Callable[..., Any], ways: _Ways) -> tuple[Term, ...]:
     return tuple(terms.choice(first, one, other) for one, other in pairs)
 
 
-def enabled(ways: Iterable[Path]) -> Term:
-    """At least one of the paths can be taken (for the picks that they name)."""
-    return terms.disjunction(path.condition for path in ways)
-
-
 def same(left: Any, right: Any) -> Term:
     """Two states, or picks, agree in every leaf."""
     pairs = zip(flat_terms(left), flat_terms(right), strict=True)
     return terms.conjunction(terms.equal(a, b) for a, b in pairs)
-
-
-def rewritten(state: S, mapping: Mapping[Term, Term]) -> S:
-    """The state with every subterm that is a key of the mapping replaced."""
-    done: dict[Term, Term] = {}
-
-    def visit(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return type(value)(*[visit(inner) for inner in value])
-        return lower(terms.rewrite(value.term, mapping, done)) if isinstance(value, Unknown) else value
-
-    return visit(state)  # type: ignore[no-any-return]
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -275,6 +258,6 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 __all__ = [
-    "Decision", "Path", "SymbolicError", "cases", "decode", "enabled", "flat_sorts", "flat_terms", "formula", "lift",
-    "lower", "numbers", "of_sort", "paths", "rewritten", "same", "symbolic_picks", "symbolic_state",
+    "Decision", "Path", "SymbolicError", "cases", "decode", "flat_sorts", "flat_terms", "formula", "lift",
+    "lower", "numbers", "of_sort", "paths", "same", "symbolic_picks", "symbolic_state",
 ]  # fmt: skip
