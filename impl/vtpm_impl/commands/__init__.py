@@ -1,0 +1,1 @@
+"""The sub-commands of `vtpm`, a module each."""
