@@ -1,0 +1,91 @@
+"""The formats in which a recording may lie: each name has a reader that judges all devices in a file or folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtpm_traces.verdict import Outcome, Taken
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one device in a recording: a line for people, and the same for programs.
+
+    `accepted_by` names the specifications that show it, the true one first; `notes` say where others refuse, and why.
+    """
+
+    title: str
+    outcome: Outcome
+    accepted_by: tuple[str, ...]
+    notes: tuple[str, ...]
+    document: Mapping[str, Any]
+    run: tuple[Taken, ...] = ()
+    specification: str = ""  # of the run
+
+
+def xen_recording(path: Path) -> list[Finding]:
+    """A folder recorded on a real Xen system. Raises BadInput."""
+    from vtpm_traces.recordings.xen_verdict import as_document, judge_folder
+
+    verdict = judge_folder(path)
+    documents = as_document(verdict)["devices"]
+    findings = []
+    for device, document in zip(verdict.devices, documents, strict=True):
+        refused = device.refused.stuck if device.refused else ()
+        if device.outcome is not Outcome.ACCEPTED:
+            refused = device.verdict.stuck
+        notes = [f"{each.origin}: {each.action} is forbidden: {each.sentence}" for each in device.forbidden]
+        notes += [str(stuck) for stuck in refused[:1]]
+        notes += [device.verdict.reason] if device.verdict.reason else []
+        findings.append(
+            Finding(
+                title=f"{device.recorder}, domain {device.domain}, device {device.handle}, {device.lines} lines",
+                outcome=device.outcome,
+                accepted_by=(device.accepted_by,) if device.accepted_by else (),
+                notes=tuple(notes),
+                document=document,
+                run=device.run,
+                specification=device.verdict.specification,
+            )
+        )
+    return findings
+
+
+def tpmback_script(path: Path) -> list[Finding]:
+    """A recording of mini-os' backend under a script. Raises BadInput."""
+    return _script(path, "tpmback")
+
+
+def tpmfront_script(path: Path) -> list[Finding]:
+    """A recording of mini-os' frontend under a script. Raises BadInput."""
+    return _script(path, "tpmfront")
+
+
+def _script(path: Path, form: str) -> list[Finding]:
+    from dataclasses import asdict
+
+    from vtpm_traces.recordings.judged import judge
+
+    judged = judge(path, form)
+    notes = [
+        f"{path}:{refusal.line}: {refusal.specification} refuses: {refusal.shows}"
+        + (f"; owed: {', '.join(refusal.owed)}" if refusal.owed else "")
+        + (f"; decided by: {', '.join(refusal.facts)}" if refusal.facts else "")
+        for refusal in judged.refusals
+    ]
+    outcome = Outcome.ACCEPTED if judged.accepted_by else Outcome.REFUSED
+    if judged.malformed:
+        outcome, notes = Outcome.MALFORMED, [f"{path}: {judged.malformed}"]
+    title = f"{judged.recording}, {judged.devices} devices"
+    return [Finding(title, outcome, judged.accepted_by, tuple(notes), asdict(judged))]
+
+
+FORMATS: Mapping[str, Callable[[Path], list[Finding]]] = {
+    "xen-recording": xen_recording,
+    "tpmback-script": tpmback_script,
+    "tpmfront-script": tpmfront_script,
+}
+"""The raw formats, by the name that the command line has for them."""
