@@ -25,6 +25,7 @@ verify: setup
 	$(BIN)/vtpmspec verify
 
 test: setup
+	@sh scripts/debian-packages.sh peers
 	@$(call run_each,$(LINTERS) pytest)
 
 lint: setup
