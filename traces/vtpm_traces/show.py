@@ -97,7 +97,7 @@ def mermaid(rows: Sequence[Row], title: str) -> str:
         refused = " (refused)" if row.refused else ""
         first = True
         for target, changes in _arrows(row):
-            said = ", ".join(f"{change.path}={change.after}" for change in changes)
+            said = _label(changes)
             text = f"{row.action}{refused}" + (f": {said}" if said else "") if first else said
             arrow = "--x" if row.refused else "-->>" if row.hidden else "->>"
             lines.append(f"    {row.by}{arrow}{target}: {_plain(text)}")
@@ -105,7 +105,9 @@ def mermaid(rows: Sequence[Row], title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-WIDTH, STEP, TOP, MARGIN = 190, 34, 64, 46
+WIDTH, STEP, TOP, MARGIN = 200, 42, 56, 46
+LETTER = 6.6
+"""The width of a letter, about, in the units of the drawing."""
 
 
 def svg(rows: Sequence[Row], title: str) -> str:
@@ -113,11 +115,14 @@ def svg(rows: Sequence[Row], title: str) -> str:
     lanes = _lanes(rows)
     middle = {lane: MARGIN + WIDTH // 2 + WIDTH * index for index, lane in enumerate(lanes)}
     arrows = [(row, first, *arrow) for row in rows for first, arrow in zip(_firsts(), _arrows(row), strict=False)]
-    width = 2 * MARGIN + WIDTH * len(lanes) + 120
+    beside = [middle[row.by] + 20 + _length(row, changes) for row, _, target, changes in arrows if target == row.by]
+    lanes_end = 2 * MARGIN + WIDTH * len(lanes)
+    width = round(max([lanes_end, MARGIN + len(title) * LETTER * 1.25, *beside]))
     height = TOP + STEP * (len(arrows) + 1) + 16
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="11">',
+        "<style>text { paint-order: stroke; stroke: #fff; stroke-width: 3px; }</style>",
         f"<title>{escape(title)}</title>",
         '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
         '<path d="M0,0 L8,4 L0,8 z" fill="#334"/></marker></defs>',
@@ -148,7 +153,7 @@ def svg(rows: Sequence[Row], title: str) -> str:
                 'marker-end="url(#head)"/>'
             )
             anchor, at = "middle", (here + there) // 2
-        label = ", ".join(f"{change.path}={change.after}" for change in changes)
+        label = _label(changes)
         if first:
             refused = " — refused" if row.refused else ""
             parts.append(f'<text x="8" y="{y + 4}" fill="#99a">{row.number}</text>')
@@ -158,6 +163,15 @@ def svg(rows: Sequence[Row], title: str) -> str:
             parts.append(f'<text x="{at}" y="{y + 13}" text-anchor="{anchor}" fill="#556">{escape(label)}</text>')
     parts.append("</svg>")
     return "\n".join(parts) + "\n"
+
+
+def _length(row: Row, changes: Sequence[Change]) -> float:
+    """How wide the two lines of text at a step are."""
+    return LETTER * max(len(row.action) * 1.1 + 12, len(_label(changes)))
+
+
+def _label(changes: Sequence[Change]) -> str:
+    return ", ".join(f"{change.path}={change.after}" for change in changes)
 
 
 def _firsts() -> Iterable[bool]:
