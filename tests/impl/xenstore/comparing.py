@@ -8,14 +8,18 @@ released happens to be the next one in its list.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from tests.impl.xenstore.sequences import DOMAINS, GUESTS, Ask, Dies, Reborn, Reconnects, ShutsDown, Step, clean
-from tests.peers.xenstored.debian import Channel, Xenstored
+from tests.peers.xenstored.debian import Channel, SocketChannel, Xenstored
 
 from vtpm_impl.xen.xenstore.quotas import Quotas
+from vtpm_impl.xen.xenstore.server import Server, socket_path
 from vtpm_impl.xen.xenstore.store import Connection, DomainState, Store
 from vtpm_impl.xen.xenstore.wire import Message, MessageType
 
@@ -54,6 +58,9 @@ class Side(Protocol):
     def join(self, domid: int) -> None:
         """Open the connection of a domain that is introduced."""
 
+    def close(self) -> None:
+        """End all connections that are open."""
+
 
 class Ours:
     """Our store, called directly."""
@@ -84,6 +91,10 @@ class Ours:
     def join(self, domid: int) -> None:
         self._clients[domid] = self._store.connect(domid)
 
+    def close(self) -> None:
+        for domid in list(self._clients):
+            self.leave(domid)
+
     def _heard(self, deliveries: list[tuple[Connection, Message | None]]) -> dict[int, list[Heard]]:
         heard = defaultdict(list)
         for client, message in deliveries:
@@ -93,13 +104,12 @@ class Ours:
         return dict(heard)
 
 
-class Theirs:
-    """Debian's xenstored: the control domain at its socket, guests at their rings."""
+class Spoken:
+    """A store that is spoken to over connections; that nothing more comes is found by a further request's answer."""
 
     _BARRIER: Final = (MessageType.GET_DOMAIN_PATH, b"0\0")
 
-    def __init__(self, peer: Xenstored) -> None:
-        self._peer = peer
+    def __init__(self) -> None:
         self._clients: dict[int, Channel] = {}
         self._watching: set[int] = set()
 
@@ -111,24 +121,13 @@ class Theirs:
         heard = {ask.domid: self._until_quiet(ask.domid, request)}
         return heard | self._events(ask.domid)
 
-    def add(self, domid: int) -> None:
-        self._peer.add_domain(domid)
-
-    def drop(self, domid: int) -> dict[int, list[Heard]]:
-        self.leave(domid)
-        self._peer.drop_domain(domid)
-        return self._events()
-
-    def shut_down(self, domid: int) -> dict[int, list[Heard]]:
-        self._peer.shut_down(domid)
-        return self._events()
-
     def leave(self, domid: int) -> None:
         self._clients.pop(domid).close()
         self._watching.discard(domid)
 
-    def join(self, domid: int) -> None:
-        self._clients[domid] = self._peer.connect(domid)
+    def close(self) -> None:
+        for domid in list(self._clients):
+            self.leave(domid)
 
     def _events(self, asker: int | None = None) -> dict[int, list[Heard]]:
         return {
@@ -148,6 +147,74 @@ class Theirs:
                 return heard
             assert number in (0, request), f"an answer to request {number}, which nobody has sent"
             heard.append(Heard(kind, number != 0, transaction, payload))
+
+
+class Theirs(Spoken):
+    """Debian's xenstored: the control domain at its socket, guests at their rings."""
+
+    def __init__(self, peer: Xenstored) -> None:
+        super().__init__()
+        self._peer = peer
+
+    def add(self, domid: int) -> None:
+        self._peer.add_domain(domid)
+
+    def drop(self, domid: int) -> dict[int, list[Heard]]:
+        self.leave(domid)
+        self._peer.drop_domain(domid)
+        return self._events()
+
+    def shut_down(self, domid: int) -> dict[int, list[Heard]]:
+        self._peer.shut_down(domid)
+        return self._events()
+
+    def join(self, domid: int) -> None:
+        self._clients[domid] = self._peer.connect(domid)
+
+
+class OursServed(Spoken):
+    """Our store behind its server, which a thread runs."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._states: dict[int, DomainState] = {}
+        self._server = Server(folder, state_of=lambda domid: self._states.get(domid, DomainState.GONE))
+        self._thread = threading.Thread(target=self._server.serve)
+        self._thread.start()
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, folder: Path) -> Iterator[OursServed]:
+        served = cls(folder)
+        try:
+            yield served
+        finally:
+            served._server.stop()
+            served._thread.join()
+
+    def add(self, domid: int) -> None:
+        self._states[domid] = DomainState.RUNNING
+        socket_path(self._folder, domid).parent.mkdir(exist_ok=True)
+
+    def drop(self, domid: int) -> dict[int, list[Heard]]:
+        self.leave(domid)
+        self._states[domid] = DomainState.GONE
+        return self._look()
+
+    def shut_down(self, domid: int) -> dict[int, list[Heard]]:
+        self._states[domid] = DomainState.SHUT_DOWN
+        return self._look()
+
+    def join(self, domid: int) -> None:
+        self._clients[domid] = SocketChannel(socket_path(self._folder, domid))
+
+    def _look(self) -> dict[int, list[Heard]]:
+        self._server.look()
+        # a first answer may be given just before the look that is due, a second one cannot be
+        early = self._until_quiet(0)
+        heard = self._events()
+        return heard | {0: early + heard.get(0, [])}
 
 
 class Generations:
@@ -194,6 +261,13 @@ class Comparison:
             side.join(0)
         for guest in GUESTS:
             self._arrive(guest)
+
+    def __enter__(self) -> Comparison:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ours.close()
+        self.theirs.close()
 
     def compare(self, story: Sequence[Step]) -> Difference | None:
         """Tell one story, then clean up after it; give the first difference, if there is one."""
@@ -264,11 +338,12 @@ def _first(*found: Difference | None) -> Difference | None:
     return next((each for each in found if each is not None), None)
 
 
-def shrunk(comparison: Comparison, found: Difference) -> Difference:
-    """Leave out of a story whatever it differs without."""
+def shrunk(fresh: Callable[[], contextlib.AbstractContextManager[Comparison]], found: Difference) -> Difference:
+    """Leave out of a story whatever it differs without; each attempt has stores that nothing has happened to."""
     at = 0
     while at < len(found.story):
-        fewer = comparison.compare(found.story[:at] + found.story[at + 1 :])
+        with fresh() as comparison:
+            fewer = comparison.compare(found.story[:at] + found.story[at + 1 :])
         if fewer is None or len(fewer.story) >= len(found.story):
             at += 1
         else:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import mmap
 import os
 import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -49,11 +52,14 @@ def required() -> None:
         pytest.skip(f"unsupported here: {reason}")
 
 
-def build(folder: Path) -> Path:
-    """Build the library for preloading; its warnings are errors."""
-    shim = folder / "shim.so"
-    subprocess.run(["make", "--silent", "-C", HERE, f"OUT={shim}"], check=True)
-    return shim
+@functools.cache
+def shim() -> Path:
+    """Give the library for preloading, built once for this process; its warnings are errors."""
+    folder = tempfile.TemporaryDirectory(prefix="shim")
+    atexit.register(folder.cleanup)
+    library = Path(folder.name) / "shim.so"
+    subprocess.run(["make", "--silent", "-C", HERE, f"OUT={library}"], check=True)
+    return library
 
 
 class Channel:
@@ -98,7 +104,11 @@ class SocketChannel(Channel):
         super().__init__()
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(PATIENCE)
-        self._socket.connect(str(path))
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
 
     def close(self) -> None:
         self._socket.close()
@@ -190,7 +200,7 @@ class Xenstored:
         (folder / "xsd_kva").write_bytes(bytes(4096))
         (folder / "xsd_port").write_text("1")
         environment = os.environ | {
-            "LD_PRELOAD": str(build(folder)),
+            "LD_PRELOAD": str(shim()),
             "XSD_SHIM_DIR": str(folder),
             "XSD_SHIM_CLOCK": clock,
             "XENSTORED_RUNDIR": str(folder),

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from vtpm_impl.xen.xenstore.quotas import Quotas
-from vtpm_impl.xen.xenstore.store import CONTROL_DOMAIN, Connection, Delivery, DomainState, Store
+from vtpm_impl.xen.xenstore.store import CONTROL_DOMAIN, Connection, Delivery, DomainState, StateOf, Store
 from vtpm_impl.xen.xenstore.wire import Decoder, Message, MessageType, ProtocolError, encode
 
 SOCKET: Final = "xenstore"
@@ -91,9 +91,10 @@ class _Client:
 class Server:
     """A store and the sockets through which domains reach it. One thread runs `serve`; any may call `stop`."""
 
-    def __init__(self, run_directory: Path, quotas: Quotas | None = None) -> None:
+    def __init__(self, run_directory: Path, quotas: Quotas | None = None, *, state_of: StateOf | None = None) -> None:
         """Take a run directory, which is made if need be and may hold what an earlier server left behind.
 
+        `state_of` tells what became of a domain; without it, a domain is there as long as its folder is.
         `ServerError` if another server has it, or if its path is too long for a socket.
         """
         self._directory = run_directory.absolute()
@@ -116,7 +117,7 @@ class Server:
             stale.unlink()
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        self._store = Store(self._state_of, quotas)
+        self._store = Store(state_of or self._state_of, quotas)
         self._selector = selectors.DefaultSelector()
         self._listeners: dict[int, socket.socket] = {}
         self._clients: dict[Connection, _Client] = {}
@@ -137,6 +138,9 @@ class Server:
                         self._turn(key.data, mask)
                     elif isinstance(key.data, int):
                         self._accept(key.data)
+                    else:
+                        os.read(self._woken, 64)
+                        next_look = 0.0
                 if time.monotonic() >= next_look:
                     next_look = time.monotonic() + LOOK_EVERY
                     self._deliver(self._store.check_domains())
@@ -148,7 +152,11 @@ class Server:
     def stop(self) -> None:
         """Let `serve` return. May be called from another thread, and from a signal handler."""
         self._stopping = True
-        with contextlib.suppress(OSError):  # it is closed already
+        self.look()
+
+    def look(self) -> None:
+        """Let `serve` look now at which domains are still there. May be called from wherever `stop` may."""
+        with contextlib.suppress(OSError):  # it has ended already
             os.write(self._wake, b"!")
 
     # ---- domains ----------------------------------------------------------------------------------------------------
