@@ -578,9 +578,11 @@ def _node_is(side: Side, node: str, value: str | None) -> StateTest:
     if node in ("ring-ref", "event-channel"):
         return lambda state: bool((state.keys == 0) == (value is None))
     if node == "online":
-        return lambda state: bool(state.online == (value == "1"))
+        if value == "0":
+            return lambda state: bool(state.be_state != UNKNOWN) and not state.online
+        return (lambda state: bool(state.online == (value == "1"))) if value in (None, "1") else _never
     version = "fe_v2" if side is Side.FRONTEND else "be_v2"
-    return lambda state: bool(getattr(state, version) == (value == "1"))
+    return (lambda state: bool(getattr(state, version) == (value == "1"))) if value in (None, "1") else _never
 
 
 def _changes_to(changes: tuple[Change, ...]) -> StepTest:

@@ -22,7 +22,7 @@ from vtpm_traces.recordings.xen_model import device_recording, recorder_turns
 from vtpm_traces.search import Bounds, explain
 from vtpm_traces.verdict import Outcome, Taken, Verdict
 
-BOUNDS = Bounds(nodes=20_000)
+BOUNDS = Bounds(nodes=150_000, hidden=(256,))
 
 
 @dataclass(frozen=True)

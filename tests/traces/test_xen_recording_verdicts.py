@@ -1,0 +1,83 @@
+"""The verdicts on the kept recordings of a Linux frontend, and on small ones with a mistake in them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from vtpm_traces.recordings.xen_verdict import FolderVerdict, as_document, judge_folder
+from vtpm_traces.verdict import Outcome
+
+RECORDED = Path(__file__).parents[2] / "traces" / "recorded" / "linux-frontend"
+TRUE, QUICK = "device.linux", "device.linux+recorder-backend"
+
+
+@pytest.fixture(scope="module")
+def canned() -> FolderVerdict:
+    return judge_folder(RECORDED / "canned-attach-detach-tpm2-errors")
+
+
+@pytest.mark.parametrize(
+    ("folder", "verdicts"),
+    [
+        ("h1-fast", [("backend-canned.jsonl.gz", 1, 0)]),
+        (
+            "h2-virtioserial-reload",
+            [("backend-port.jsonl.gz", 1, 0), ("backend-port.jsonl.gz", 2, 0), ("backend-port.jsonl.gz", 3, 0)],
+        ),
+        ("pv-python-front-and-tis", [("backend.jsonl.gz", 1, 0)]),
+        ("pv-tpm12-swtpm", [("backend.jsonl.gz", 1, 0)]),
+        ("three-domain-tis-chain", [("console/guest-mgr.log.gz", 2, 0), ("console/guest-vtpm1.log.gz", 3, 0)]),
+    ],
+)
+def test_what_linux_libxl_and_xenstored_did_is_a_run_of_the_true_model(
+    folder: str, verdicts: list[tuple[str, int, int]]
+) -> None:
+    verdict = judge_folder(RECORDED / folder)
+    assert [(each.recorder, each.domain, each.handle) for each in verdict.devices] == verdicts
+    for device in verdict.devices:
+        assert (device.outcome, device.accepted_by, device.forbidden) == (Outcome.ACCEPTED, TRUE, ())
+    assert verdict.accepted
+
+
+def test_the_backends_write_to_a_removed_node_is_told_by_file_line_and_fact(canned: FolderVerdict) -> None:
+    first, second, third = canned.devices
+    assert (second.accepted_by, third.accepted_by) == (TRUE, TRUE)
+    assert (third.recorder, third.domain, third.sources) == ("xenstored.trace.gz", 3, ("xenstored.trace.gz",))
+    assert first.accepted_by == QUICK
+    assert first.refused is not None
+    assert first.refused.outcome is Outcome.REFUSED
+    assert [(each.origin.file, each.origin.line, each.fact) for each in first.forbidden] == [
+        ("backend-canned.jsonl.gz", 102, "a_removed_node_is_not_written"),
+        ("xenstored.trace.gz", 3820, "a_removed_node_is_not_written"),
+    ]
+    assert [stuck.origin.line for stuck in first.refused.stuck] == [3820]
+
+
+def test_the_completed_run_explains_every_line_and_shows_no_notes_of_the_reader(canned: FolderVerdict) -> None:
+    run = canned.devices[1].run
+    assert run[0].action == "toolstack_creates"
+    assert sum(taken.action == "backend_finishes" for taken in run) == 6
+    assert all(not taken.action.startswith("recorder") for taken in run)
+
+
+def test_the_json_has_a_place_for_each_finding(canned: FolderVerdict) -> None:
+    document = json.loads(json.dumps(as_document(canned)))
+    assert document["accepted"] is True
+    assert document["devices"][0]["accepted_by"] == QUICK
+    assert {(each["file"], each["line"]) for each in document["devices"][0]["forbidden"]} == {
+        ("backend-canned.jsonl.gz", 102),
+        ("xenstored.trace.gz", 3820),
+    }
+    assert "00c1" not in json.dumps(document)
+
+
+def test_a_folder_without_a_device_is_empty_and_accepted(tmp_path: Path) -> None:
+    (tmp_path / "backend.jsonl").write_bytes(gzip.decompress((RECORDED / "h1-fast/backend-port.jsonl.gz").read_bytes()))
+    verdict = judge_folder(tmp_path)
+    assert verdict.empty
+    assert verdict.accepted
+    assert as_document(verdict)["devices"] == []

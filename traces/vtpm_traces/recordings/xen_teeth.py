@@ -1,0 +1,200 @@
+"""Whether the validator has teeth: each line of a real recording is spoilt in each way, and must then be refused.
+
+A spoilt recording that is accepted is one that could have happened: the completed run that shows it is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from vtpm_model.core import Spec
+from vtpm_traces.observe import Origin
+from vtpm_traces.recordings.xen import SourceKind, read_sources
+from vtpm_traces.recordings.xen_events import Change, Commit, Device, Side, place_of
+from vtpm_traces.recordings.xen_model import device_recording, recorder_turns
+from vtpm_traces.search import Bounds, explain
+from vtpm_traces.verdict import Outcome, Taken
+
+
+class Spoilt(Enum):
+    """What was done to a line."""
+
+    DROPPED = "dropped"
+    SWAPPED = "swapped with the other side's next"
+    STATE = "a state changed"
+    KEY = "a key changed"
+    RING_REF = "a ring-ref changed"
+    LENGTH = "a length changed"
+    REQUEST = "a byte of a request changed"
+    RESPONSE = "a byte of a response changed"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A recording with one line spoilt: the kind of line, its place, and the spoilt contents of all sources."""
+
+    spoilt: Spoilt
+    line_kind: str
+    origin: Origin
+    contents: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Bite:
+    """What became of a mutant: refused (at which places), undecided, or accepted (by which run)."""
+
+    mutant: Mutant
+    outcome: Outcome
+    ends_at: tuple[Origin, ...] = ()
+    run: tuple[Taken, ...] = ()
+
+
+Fields = dict[str, Any]
+
+
+def mutants(contents: Mapping[str, bytes], device: Device) -> Iterator[Mutant]:
+    """Every mutant of the lines that concern a device, in the order of the lines."""
+    for seen in read_sources("", contents).devices:
+        if seen.device != device:
+            continue
+        logs = [source for source in seen.sources if source.kind is not SourceKind.STORE]
+        for file in dict.fromkeys(source.file for source in logs):
+            lines = contents[file].split(b"\n")
+            numbers = {e.origin.line - 1 for s in seen.sources if s.file == file for e in s.events}
+            for number in sorted(numbers):
+                yield from _of_line(contents, file, lines, number, sorted(numbers))
+        for source in seen.sources:
+            if source.kind is SourceKind.STORE:
+                commits = [event for event in source.events if isinstance(event, Commit)]
+                for change in (change for commit in commits for change in commit.changes):
+                    yield from _of_request(contents, source.file, change)
+        return
+
+
+_MODELLED = {
+    "state": Spoilt.STATE, "ring-ref": Spoilt.RING_REF, "event-channel": Spoilt.KEY, "online": Spoilt.KEY,
+    "feature-protocol-v2": Spoilt.KEY,
+}  # fmt: skip
+
+
+def _of_request(contents: Mapping[str, bytes], file: str, change: Change) -> Iterator[Mutant]:
+    """The mutants of a request in a trace of the store that wrote a node: gone with its answer, or another value."""
+    lines = contents[file].split(b"\n")
+    number = change.origin.line - 1
+    words = lines[number].split(b" ")
+    if change.node not in _MODELLED or change.value is None or words[4] != b"WRITE":
+        return
+
+    def mutant(spoilt: Spoilt, changed: list[bytes]) -> Mutant:
+        return Mutant(spoilt, "WRITE", change.origin, {**contents, file: b"\n".join(changed)})
+
+    answer = next(
+        n for n in range(number, len(lines)) if lines[n].startswith(b"OUT " + words[1]) and b"WRITE (" in lines[n]
+    )
+    yield mutant(Spoilt.DROPPED, [line for n, line in enumerate(lines) if n not in (number, answer)])
+    spoilt = _MODELLED[change.node]
+    value = str(_other_state(change.value)) if spoilt is Spoilt.STATE else "77"
+    head = lines[number][: -len(change.value) - 1]
+    yield mutant(spoilt, [*lines[: number - 1], b"", head + value.encode() + b")", *lines[number + 1 :]])
+
+
+def _of_line(
+    contents: Mapping[str, bytes], file: str, lines: list[bytes], number: int, numbers: list[int]
+) -> Iterator[Mutant]:
+    fields: Fields = json.loads(lines[number])
+    kind = str(fields.get("ev", "xswatch"))
+    origin = Origin(file, number + 1, lines[number].decode("utf-8", "backslashreplace")[:160])
+
+    def mutant(spoilt: Spoilt, changed: list[bytes]) -> Mutant:
+        return Mutant(spoilt, kind, origin, {**contents, file: b"\n".join(changed)})
+
+    yield mutant(Spoilt.DROPPED, lines[:number] + lines[number + 1 :])
+    own = _is_own(fields)
+    for other in numbers[numbers.index(number) + 1 :]:
+        if _is_own(json.loads(lines[other])) is not own:
+            swapped = list(lines)
+            swapped[number], swapped[other] = lines[other], lines[number]
+            yield mutant(Spoilt.SWAPPED, swapped)
+            break
+    for spoilt, changed in _changed(fields):
+        yield mutant(spoilt, [*lines[:number], json.dumps(changed).encode(), *lines[number + 1 :]])
+
+
+def _is_own(fields: Fields) -> bool:
+    """Whether a line tells what the backend did, not what it found of the others."""
+    return fields.get("ev") in ("write", "connected", "command")
+
+
+def _changed(fields: Fields) -> Iterator[tuple[Spoilt, Fields]]:
+    """The line with one value changed, in each way that it can be."""
+    kind = fields.get("ev")
+    node, side = _node(fields)
+    if node == "state" and "value" in fields:
+        yield Spoilt.STATE, {**fields, "value": _other_state(fields["value"])}
+    elif node in ("event-channel", "feature-protocol-v2", "online") and fields.get("value") is not None:
+        yield Spoilt.KEY, {**fields, "value": "7"}
+    elif node == "ring-ref" and side is Side.FRONTEND:
+        yield Spoilt.RING_REF, {**fields, "value": "77"}
+    for name in ("keys", "fekeys"):
+        keys = fields.get(name)
+        if isinstance(keys, dict):
+            for key in keys:
+                spoilt = {"ring-ref": Spoilt.RING_REF, "state": Spoilt.STATE}.get(key, Spoilt.KEY)
+                value = _other_state(keys[key]) if key == "state" else "77"
+                if key not in ("uuid", "resume", "backend-id"):  # nothing else tells what these were
+                    yield spoilt, {**fields, name: {**keys, key: value}}
+    if kind == "connected":
+        yield Spoilt.RING_REF, {**fields, "ring_ref": 77}
+        yield Spoilt.KEY, {**fields, "remote_port": 77}
+        yield Spoilt.LENGTH, {**fields, "page": "17" + fields["page"][2:]}
+    if kind == "event":
+        yield Spoilt.LENGTH, {**fields, "length": fields["length"] + 1}
+        yield Spoilt.STATE, {**fields, "state": (fields["state"] + 1) % 4}
+    if kind == "command":
+        yield Spoilt.REQUEST, {**fields, "cmd": _flipped(fields["cmd"], -1)}
+        yield Spoilt.REQUEST, {**fields, "cmd": _flipped(fields["cmd"], 5)}
+        yield Spoilt.RESPONSE, {**fields, "rsp": _flipped(fields["rsp"], -1)}
+        yield Spoilt.RESPONSE, {**fields, "rsp": _flipped(fields["rsp"], 5)}
+        yield Spoilt.LENGTH, {**fields, "cmd": fields["cmd"] + "00"}
+        yield Spoilt.LENGTH, {**fields, "rsp": fields["rsp"] + "00"}
+
+
+def _node(fields: Fields) -> tuple[str, Side | None]:
+    place = place_of(str(fields.get("path", "")))
+    return ("", None) if place is None else (place.node, place.side)
+
+
+def _other_state(value: object) -> object:
+    """Another state, of the same type: the next one, and Initialising after Closed or for none."""
+    number = int(str(value)) % 6 + 1 if value is not None else 1
+    return number if isinstance(value, int) else str(number)
+
+
+def _flipped(hexadecimal: str, index: int) -> str:
+    data = bytearray.fromhex(hexadecimal)
+    data[index] ^= 1
+    return data.hex()
+
+
+def bite(mutant: Mutant, device: Device, spec: Spec[Any], bounds: Bounds) -> Bite:
+    """Hold a mutant against a specification."""
+    seen = next((each for each in read_sources("", mutant.contents).devices if each.device == device), None)
+    if seen is None:
+        return Bite(mutant, Outcome.ACCEPTED)
+    watched, recording = device_recording(seen, spec)
+    verdict = explain(watched, recording, bounds=bounds)
+    run = tuple(taken for taken in verdict.run if taken.action != recorder_turns.name)
+    return Bite(mutant, verdict.outcome, tuple(stuck.origin for stuck in verdict.stuck), run)
+
+
+def table(bites: Iterator[Bite] | list[Bite]) -> dict[tuple[Spoilt, str], Counter[Outcome]]:
+    """How many mutants of each class, by what was done and to which kind of line, became what."""
+    found: dict[tuple[Spoilt, str], Counter[Outcome]] = {}
+    for each in bites:
+        found.setdefault((each.mutant.spoilt, each.mutant.line_kind), Counter())[each.outcome] += 1
+    return found
