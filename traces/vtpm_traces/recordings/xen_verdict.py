@@ -15,10 +15,13 @@ from typing import Any
 from vtpm_model.core import Actor, Fact, Kind, Spec, Step
 from vtpm_model.device import LINUX
 from vtpm_model.recorder import RECORDER
+from vtpm_traces.files import read_json
 from vtpm_traces.observe import Origin
+from vtpm_traces.recordings.judged import Checked
 from vtpm_traces.recordings.xen import DeviceRecording, FolderRecording, SourceKind, read_folder
 from vtpm_traces.recordings.xen_events import Remark
 from vtpm_traces.recordings.xen_model import device_recording, recorder_turns
+from vtpm_traces.schema import data
 from vtpm_traces.search import Bounds, explain
 from vtpm_traces.verdict import Outcome, Taken, Verdict
 
@@ -178,6 +181,39 @@ def _device_document(device: DeviceVerdict) -> dict[str, Any]:
             for each in device.forbidden
         ],
     }
+
+
+# ------------------------------------------------------------------------------------------------- the kept table
+
+TABLE = "linux-verdicts.json"
+
+
+def renewed_table() -> dict[str, Any]:
+    """The table's document, with every kept recording judged anew."""
+    kept = data("recorded", "linux-frontend")
+    folders = sorted(path for path in kept.iterdir() if path.is_dir())
+    return {"format": 1, "recordings": [{**as_document(judge_folder(path)), "folder": path.name} for path in folders]}
+
+
+def check_recordings() -> Checked:
+    """Judge every kept recording anew and hold it against the table; all must be explained."""
+    table = {entry["folder"]: entry for entry in read_json(data("recorded", TABLE))["recordings"]}
+    renewed = {entry["folder"]: entry for entry in renewed_table()["recordings"]}
+    shortfalls = [f"{name} is in the table but not kept" for name in sorted(table.keys() - renewed.keys())]
+    for name, entry in renewed.items():
+        if name not in table:
+            shortfalls.append(f"{name} is kept but not in the table")
+        elif table[name] != entry:
+            shortfalls.append(f"{name} is judged otherwise than the table says: {entry}")
+        if not entry["accepted"]:
+            shortfalls.append(f"{name} is not explained")
+    devices = [device for entry in renewed.values() for device in entry["devices"]]
+    by_true_model = sum(device["accepted_by"] == LINUX.name for device in devices)
+    figures = {
+        "recordings": len(renewed), "devices": len(devices), "accepted": by_true_model,
+        "refused": len(devices) - by_true_model,
+    }  # fmt: skip
+    return Checked(figures, tuple(shortfalls))
 
 
 def _place(origin: Origin) -> dict[str, Any]:
