@@ -1,7 +1,9 @@
 """The built wheel alone, without the repository and with only what it declares, runs what the README promises."""
 
+import gzip
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -108,3 +110,19 @@ def test_the_packages_come_from_the_wheel(installed: Installed) -> None:
 def test_a_command_runs_from_the_wheel_alone(installed: Installed, line: str) -> None:
     said = installed.run(*line.split())
     assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_a_trace_of_anybodys_is_validated_by_the_wheel_alone(installed: Installed) -> None:
+    trace = installed.outside / "r8.itf.json"
+    shutil.copyfile(ROOT / "traces" / "defects" / "r8.itf.json", trace)
+    accepted = installed.run("vtpmspec", "trace", "validate", trace.name)
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+
+
+def test_a_recording_without_its_notifications_is_refused_by_the_wheel_alone(installed: Installed) -> None:
+    kept = gzip.decompress((ROOT / "traces/recorded/tpmback/normal-connect-request-close.jsonl.gz").read_bytes())
+    lines = [line for line in kept.decode().splitlines() if '"notify"' not in line]
+    recording = installed.outside / "silent.jsonl"
+    recording.write_text("\n".join(lines) + "\n")
+    refused = installed.run("vtpmspec", "trace", "validate", "--format", "tpmback-script", recording.name)
+    assert refused.returncode == 1, refused.stdout + refused.stderr
