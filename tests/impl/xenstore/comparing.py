@@ -108,6 +108,7 @@ class Spoken:
     """A store that is spoken to over connections; that nothing more comes is found by a further request's answer."""
 
     _BARRIER: Final = (MessageType.GET_DOMAIN_PATH, b"0\0")
+    _MORE_AFTER_THE_REPLY: Final = (MessageType.WATCH, MessageType.RELEASE)
 
     def __init__(self) -> None:
         self._clients: dict[int, Channel] = {}
@@ -118,8 +119,11 @@ class Spoken:
             self._watching.add(ask.domid)
         client = self._clients[ask.domid]
         request = client.send(ask.kind, ask.payload, ask.transaction)
-        heard = {ask.domid: self._until_quiet(ask.domid, request)}
-        return heard | self._events(ask.domid)
+        if ask.kind in self._MORE_AFTER_THE_REPLY:
+            heard = self._until_quiet(ask.domid, request)
+        else:
+            heard = self._until(client, request)
+        return {ask.domid: heard} | self._events(ask.domid)
 
     def leave(self, domid: int) -> None:
         self._clients.pop(domid).close()
@@ -139,14 +143,18 @@ class Spoken:
     def _until_quiet(self, domid: int, request: int | None = None) -> list[Heard]:
         """Give all that has been sent to a domain, found by a further request that is known to be answered last."""
         client = self._clients[domid]
-        barrier = client.send(*self._BARRIER)
+        return self._until(client, client.send(*self._BARRIER), request)[:-1]
+
+    @staticmethod
+    def _until(client: Channel, last: int, before: int | None = None) -> list[Heard]:
+        """Give all messages up to the answer to a request; of others, only that to one before may come."""
         heard: list[Heard] = []
         while True:
             kind, number, transaction, payload = client.receive()
-            if number == barrier:
-                return heard
-            assert number in (0, request), f"an answer to request {number}, which nobody has sent"
             heard.append(Heard(kind, number != 0, transaction, payload))
+            if number == last:
+                return heard
+            assert number in (0, before), f"an answer to request {number}, which nobody has sent"
 
 
 class Theirs(Spoken):
@@ -212,9 +220,8 @@ class OursServed(Spoken):
     def _look(self) -> dict[int, list[Heard]]:
         self._server.look()
         # a first answer may be given just before the look that is due, a second one cannot be
-        early = self._until_quiet(0)
-        heard = self._events()
-        return heard | {0: early + heard.get(0, [])}
+        heard = self._until_quiet(0) + self._until_quiet(0)
+        return {0: heard} | self._events(0)
 
 
 class Generations:

@@ -23,7 +23,7 @@ from vtpm_impl.xen.xenstore.store import Connection, Refused, Store
 from vtpm_impl.xen.xenstore.tree import Node, View
 from vtpm_impl.xen.xenstore.wire import MessageType as M
 
-STORIES = int(os.environ.get("XENSTORE_STORIES", "2600"))
+STORIES = int(os.environ.get("XENSTORE_STORIES", "2500"))
 SEED = int(os.environ.get("XENSTORE_SEED", "0"))
 STEPS = 16
 
