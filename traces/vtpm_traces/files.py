@@ -127,17 +127,13 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _depth(document: Any) -> int:
-    depth, level = 0, [document]
+    depth = 0
+    level = [document] if isinstance(document, dict | list) else []
     while level:
         depth += 1
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                below.extend(item.values())
-            elif isinstance(item, list):
-                below.extend(item)
-        level = below
-    return depth - 1
+        inside = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [below for items in inside for below in items if isinstance(below, dict | list)]
+    return depth
 
 
 def _decoded(path: Path, number: int, line: bytes, limits: Limits, errors: str) -> str:

@@ -129,6 +129,52 @@ def show(
         _print_rows(rows, title)
 
 
+@app.command()
+def pin(
+    *,
+    folder: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where accept/ and reject/ are; the repository's own if left out."),
+    ] = None,
+    make: Annotated[bool, typer.Option("--make", help="Find the traces anew and write them: minutes.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check the traces that pin the model, line by line, or make them anew.
+
+    Each kept trace must do on the specification what it says, and tell it from every mutant that it names; together
+    they must name every mutant that is not known to be equivalent. Exit code 0: they do; 1: they do not; 2: wrong use.
+
+    Example: vtpmspec trace pin
+    """
+    from vtpm_model.catalog import SYSTEMS
+    from vtpm_proofs import pins
+    from vtpm_proofs.campaign import reasons
+    from vtpm_traces.files import BadInput
+    from vtpm_traces.schema import data
+
+    where = folder or data()
+    if not where.is_dir():
+        raise wrong_use(f"--folder {where} is not a directory")
+    report: dict[str, Any] = {"schema": SCHEMA, "folder": str(where)}
+    if make:
+        made = pins.make(SYSTEMS, say=lambda line: typer.echo(line, err=True))
+        report["written"], report["removed"] = pins.write(made, SYSTEMS, where)
+    try:
+        report["problems"] = list(pins.problems(where, SYSTEMS, reasons()))
+        report["traces"] = {name: len(list((where / name).glob(f"*{pins.SUFFIX}"))) for name in pins.FOLDERS.values()}
+    except BadInput as error:
+        raise wrong_use(str(error)) from None
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        for problem in report["problems"]:
+            typer.echo(problem)
+        kept = ", ".join(f"{count} in {name}/" for name, count in report["traces"].items())
+        typer.echo(f"{kept}; {len(report['problems'])} problems")
+    if report["problems"]:
+        raise typer.Exit(FALLS_SHORT)
+
+
 def _recording(file: Path, form: str, *, run: bool) -> list[dict[str, Any]]:
     from vtpm_traces.formats import FORMATS
     from vtpm_traces.show import of_run
