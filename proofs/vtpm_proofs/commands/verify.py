@@ -99,6 +99,10 @@ def _reproduced(document: Any) -> dict[str, int]:
     }
 
 
+def _pinned(document: Any) -> dict[str, int]:
+    return {f"in {folder}/": number for folder, number in document["traces"].items()}
+
+
 def witnesses(report: Report) -> Outcome:
     """Find a run that takes each path of each action."""
     from vtpm_model.catalog import SYSTEMS
@@ -141,35 +145,12 @@ def mini_os(_: Report) -> Outcome:
     return Outcome(checked.figures, checked.shortfalls)
 
 
-def linux(report: Report) -> Outcome:
-    """Judge every kept recording of a Linux frontend on real Xen: each device is shown by some run."""
-    from vtpm_model.device import LINUX
-    from vtpm_traces.recordings.xen_verdict import judge_folder
-    from vtpm_traces.schema import data
+def linux(_: Report) -> Outcome:
+    """Judge every kept recording of Linux on real Xen anew, and compare with the kept table."""
+    from vtpm_traces.recordings.xen_verdict import check_recordings
 
-    figures: Counter[str] = Counter()
-    shortfalls: list[str] = []
-    for folder in sorted(path for path in data("recorded", "linux-frontend").iterdir() if path.is_dir()):
-        report(folder.name)
-        found = judge_folder(folder)
-        accepted = [device.accepted_by for device in found.devices]
-        figures.update(
-            {
-                "folders": 1,
-                "devices": len(accepted),
-                "accepted by the true model": accepted.count(LINUX.name),
-                "by recorder-backend only": sum(name not in (None, LINUX.name) for name in accepted),
-                "forbidden steps listed": sum(len(device.forbidden) for device in found.devices),
-            }
-        )
-        shortfalls += [
-            f"{folder.name}: {one.recorder}, domain {one.domain}, device {one.handle}: {one.outcome.value}"
-            for one in found.devices
-            if one.accepted_by is None
-        ]
-    if not figures["devices"]:
-        shortfalls.append("no recording with a device is kept")
-    return Outcome(figures, tuple(shortfalls))
+    checked = check_recordings()
+    return Outcome(checked.figures, checked.shortfalls)
 
 
 PARTS: Final = (
@@ -181,7 +162,8 @@ PARTS: Final = (
     Part("witnesses", "does some run take each path of each action?", witnesses),
     Part("readings", "do the formulas say what the model does?", readings),
     Part("defects", "does each known mistake break the fact that it should?", Command(("defects",), _reproduced)),
-    Part("linux", "is what Linux, libxl and xenstored did on real Xen a run of the specification?", linux),
+    Part("linux", "are the recordings of Linux on Xen judged as the table says, each of them explained?", linux),
+    Part("traces", "do the kept traces tell the model from all its mutants?", Command(("trace", "pin"), _pinned)),
     Part("mini-os", "are mini-os' recordings judged as the table says, each refusal explained?", mini_os),
     Part("cite", "does every action and every fact name its source?", Command(("cite",), _cited)),
 )
