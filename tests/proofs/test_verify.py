@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from vtpm_proofs.cli import app
+from vtpm_proofs.cli import SUB_COMMANDS, app
 from vtpm_proofs.commands import verify
 from vtpm_proofs.commands.verify import Command
 from vtpm_proofs.parts import Outcome, Part, Report
@@ -88,5 +88,4 @@ def test_parts_have_names_of_their_own_and_ask_commands_that_exist() -> None:
     assert len({part.name for part in verify.PARTS}) == len(verify.PARTS)
     for part in verify.PARTS:
         if isinstance(part.ask, Command):
-            said = CliRunner().invoke(app, [part.ask.words[0], "--help"])
-            assert said.exit_code == 0, part.name
+            assert part.ask.words[0] in SUB_COMMANDS, part.name

@@ -99,6 +99,11 @@ def _reproduced(document: Any) -> dict[str, int]:
     }
 
 
+def _figures(document: Any) -> dict[str, int]:
+    """What a command has counted itself, by name."""
+    return {str(name): int(number) for name, number in document["figures"].items()}
+
+
 def _pinned(document: Any) -> dict[str, int]:
     return {f"in {folder}/": number for folder, number in document["traces"].items()}
 
@@ -154,10 +159,16 @@ def linux(_: Report) -> Outcome:
 
 
 PARTS: Final = (
+    Part("mutants", "is every mutant of the model noticed?", Command(("mutants",), _figures)),
     Part(
         "prove",
         "does every fact hold in every run, by Z3 and by cvc5?",
         Command(("prove", "--solver", "z3,cvc5", "--no-cache"), _proved),
+    ),
+    Part(
+        "explore",
+        "do searches of bounded instances meet the recorded number of states, and no broken fact?",
+        Command(("explore",), _figures),
     ),
     Part("witnesses", "does some run take each path of each action?", witnesses),
     Part("readings", "do the formulas say what the model does?", readings),
