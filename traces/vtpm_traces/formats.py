@@ -40,6 +40,7 @@ def xen_recording(path: Path) -> list[Finding]:
         notes = [f"{each.origin}: {each.action} is forbidden: {each.sentence}" for each in device.forbidden]
         notes += [str(stuck) for stuck in refused[:1]]
         notes += [device.verdict.reason] if device.verdict.reason else []
+        notes += [str(remark) for remark in verdict.remarks if remark.origin.file in device.sources]
         findings.append(
             Finding(
                 title=f"{device.recorder}, domain {device.domain}, device {device.handle}, {device.lines} lines",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -140,7 +142,19 @@ def _lines(text: bytes, name: str, log: Log, *, console: bool) -> Iterator[_Line
         if not isinstance(fields, dict):
             log.remark(origin, "not a JSON object")
             continue
-        yield _Line(origin, fields)
+        yield _Line(_without_payload(origin, fields), fields)
+
+
+def _without_payload(origin: Origin, fields: Mapping[str, Any]) -> Origin:
+    """The place of a line, with hashes for the bytes of a command and its answer."""
+    hidden = {
+        key: f"{len(value) // 2} bytes, sha256 {hashlib.sha256(value.encode()).hexdigest()[:16]}"
+        for key in ("cmd", "rsp")
+        if isinstance(value := fields.get(key), str)
+    }
+    if not hidden:
+        return origin
+    return Origin(origin.file, origin.line, shown(json.dumps({**fields, **hidden}), 240))
 
 
 # ----------------------------------------------------------------------------------------------------------- events

@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vtpm_model.core import Action, Actor, Nat, Spec, Step, action, record, replace, require
+from vtpm_model.core import Action, Actor, Nat, Spec, Step, action, fields, record, replace, require
 from vtpm_model.handshake import UNKNOWN, Device, XenbusState
 from vtpm_model.ring import (
     ANSWER_ACTIONS,
@@ -63,6 +63,7 @@ from vtpm_traces.recordings.xen_events import (
     place_of,
 )
 from vtpm_traces.steps import ranked
+from vtpm_traces.verdict import Taken
 
 EPOCHS = ("epoch", "mapped", "keys", "seen_keys", "job_epoch", "latest", "crashed_in")
 REQUESTS = (
@@ -251,11 +252,20 @@ def watched(spec: Spec[Any], blocks: list[Block], budget: Budget | None) -> Spec
 
     def init() -> Any:
         left = budget or Budget(0, 0)
-        fields = spec.init()._asdict()
-        return Watched(**fields, block=0, creations_left=left.creations, writes_left=left.writes)
+        return Watched(**spec.init()._asdict(), block=0, creations_left=left.creations, writes_left=left.writes)
 
     actions = (*(gated(each) for each in spec.actions), recorder_turns)
     return dataclasses.replace(spec, state=Watched, init=init, actions=actions)
+
+
+def plain_run(run: tuple[Taken, ...]) -> tuple[Taken, ...]:
+    """A completed run as the specification itself has it: its own states, without the notes on the recorder's lines."""
+    own = tuple(fields(Device))
+    return tuple(
+        dataclasses.replace(taken, after=Device(**{name: getattr(taken.after, name) for name in own}))
+        for taken in run
+        if taken.action != recorder_turns.name
+    )
 
 
 def device_recording(seen: DeviceRecording, spec: Spec[Any]) -> tuple[Spec[Any], Recording]:

@@ -16,7 +16,7 @@ from vtpm_model.core import Spec
 from vtpm_traces.observe import Origin
 from vtpm_traces.recordings.xen import SourceKind, read_sources
 from vtpm_traces.recordings.xen_events import Change, Commit, Device, Side, place_of
-from vtpm_traces.recordings.xen_model import device_recording, recorder_turns
+from vtpm_traces.recordings.xen_model import device_recording, plain_run
 from vtpm_traces.search import Bounds, explain
 from vtpm_traces.verdict import Outcome, Taken
 
@@ -188,8 +188,7 @@ def bite(mutant: Mutant, device: Device, spec: Spec[Any], bounds: Bounds) -> Bit
         return Bite(mutant, Outcome.ACCEPTED)
     watched, recording = device_recording(seen, spec)
     verdict = explain(watched, recording, bounds=bounds)
-    run = tuple(taken for taken in verdict.run if taken.action != recorder_turns.name)
-    return Bite(mutant, verdict.outcome, tuple(stuck.origin for stuck in verdict.stuck), run)
+    return Bite(mutant, verdict.outcome, tuple(stuck.origin for stuck in verdict.stuck), plain_run(verdict.run))
 
 
 def table(bites: Iterator[Bite] | list[Bite]) -> dict[tuple[Spoilt, str], Counter[Outcome]]:

@@ -20,7 +20,7 @@ from vtpm_traces.observe import Origin
 from vtpm_traces.recordings.judged import Checked
 from vtpm_traces.recordings.xen import DeviceRecording, FolderRecording, SourceKind, read_folder
 from vtpm_traces.recordings.xen_events import Remark
-from vtpm_traces.recordings.xen_model import device_recording, recorder_turns
+from vtpm_traces.recordings.xen_model import device_recording, plain_run
 from vtpm_traces.schema import data
 from vtpm_traces.search import Bounds, explain
 from vtpm_traces.verdict import Outcome, Taken, Verdict
@@ -56,8 +56,8 @@ class DeviceVerdict:
 
     @property
     def run(self) -> tuple[Taken, ...]:
-        """The completed run, without the notes of what the recorder's lines are about."""
-        return tuple(taken for taken in self.verdict.run if taken.action != recorder_turns.name)
+        """The completed run of an accepted one."""
+        return plain_run(self.verdict.run)
 
 
 @dataclass(frozen=True)
