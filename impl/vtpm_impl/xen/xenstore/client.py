@@ -54,6 +54,10 @@ class _Stream:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         os.set_blocking(descriptor, False)
+        self._incoming = select.poll()
+        self._incoming.register(descriptor, select.POLLIN)
+        self._outgoing = select.poll()
+        self._outgoing.register(descriptor, select.POLLOUT)
 
     def fileno(self) -> int:
         return self._descriptor
@@ -63,19 +67,20 @@ class _Stream:
             try:
                 data = data[os.write(self._descriptor, data) :]
             except BlockingIOError:
-                self._wait(select.POLLOUT, deadline)
+                self._wait(self._outgoing, deadline)
             except OSError as error:
                 raise Disconnected(f"the connection to the store is gone: {error.strerror}") from error
 
     def read(self, deadline: float | None) -> bytes:
         """Give what is there; wait for it until the deadline. Without one, give nothing if nothing is there."""
         while True:
+            if deadline is not None:
+                self._wait(self._incoming, deadline)
             try:
                 data = os.read(self._descriptor, 65536)
             except BlockingIOError:
                 if deadline is None:
                     return b""
-                self._wait(select.POLLIN, deadline)
                 continue
             except OSError as error:
                 raise Disconnected(f"the connection to the store is gone: {error.strerror}") from error
@@ -83,9 +88,7 @@ class _Stream:
                 raise Disconnected("the store has closed the connection")
             return data
 
-    def _wait(self, what: int, deadline: float) -> None:
-        poll = select.poll()
-        poll.register(self._descriptor, what)
+    def _wait(self, poll: select.poll, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(left * 1000):
             raise Disconnected("the store does not answer in time")
