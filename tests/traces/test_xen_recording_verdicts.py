@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from vtpm_traces.recordings.xen_verdict import FolderVerdict, as_document, judge_folder
+from vtpm_traces.recordings.xen import read_contents, read_sources
+from vtpm_traces.recordings.xen_verdict import (
+    FolderVerdict,
+    as_document,
+    check_recordings,
+    judge_device,
+    judge_folder,
+)
 from vtpm_traces.verdict import Outcome
 
 RECORDED = Path(__file__).parents[2] / "traces" / "recorded" / "linux-frontend"
@@ -81,3 +88,64 @@ def test_a_folder_without_a_device_is_empty_and_accepted(tmp_path: Path) -> None
     assert verdict.empty
     assert verdict.accepted
     assert as_document(verdict)["devices"] == []
+
+
+def test_the_kept_table_says_what_is_found() -> None:
+    checked = check_recordings()
+    assert checked.shortfalls == ()
+    assert dict(checked.figures) == {"recordings": 6, "devices": 11, "accepted": 10, "refused": 1}
+
+
+# ----------------------------------------------------------------------------------------- recordings of other runs
+
+H1 = [
+    line for line in gzip.decompress((RECORDED / "h1-fast/backend-canned.jsonl.gz").read_bytes()).split(b"\n") if line
+]
+
+OTHER_DEVICE = {
+    b"/vtpm/1/0": b"/vtpm/7/3",
+    b"domain/1/device/vtpm/0": b"domain/7/device/vtpm/3",
+    b'backend/vtpm/1"': b'backend/vtpm/7"',
+    b'"frontend-id": "1"': b'"frontend-id": "7"',
+    b'"handle": "0"': b'"handle": "3"',
+    b'3/frontend-id", "token": "be", "value": "1"': b'3/frontend-id", "token": "be", "value": "7"',
+    b'3/handle", "token": "be", "value": "0"': b'3/handle", "token": "be", "value": "3"',
+}
+
+
+def as_other_device(line: bytes) -> bytes:
+    for old, new in OTHER_DEVICE.items():
+        line = line.replace(old, new)
+    return line
+
+
+def accepted_by(contents: dict[str, bytes]) -> dict[str, str | None]:
+    return {f"{d.domain}/{d.handle}": d.accepted_by for d in map(judge_device, read_sources("", contents).devices)}
+
+
+def test_neither_domain_nor_handle_is_known_beforehand() -> None:
+    lines = [as_other_device(line) for line in H1]
+    assert accepted_by({"backend.jsonl": b"\n".join(lines)}) == {"7/3": TRUE}
+
+
+def test_one_backend_may_serve_two_devices_at_a_time() -> None:
+    other = [as_other_device(line) for line in H1[2:-1]]
+    lines = [*H1[:18], *other[:26], *H1[18:28], *other[26:], *H1[28:]]
+    assert accepted_by({"backend.jsonl": b"\n".join(lines)}) == {"1/0": TRUE, "7/3": TRUE}
+
+
+@pytest.mark.parametrize("length", [4, 10, 20, 23, 30])
+def test_a_log_that_was_cut_off_shows_what_it_shows(length: int) -> None:
+    assert accepted_by({"backend.jsonl": b"\n".join(H1[:length]) + b'\n{"t": 3, "ev'}) == {"1/0": TRUE}
+
+
+@pytest.mark.parametrize("missing", ["backend.jsonl.gz", "xswatch.jsonl.gz", "xenstored.trace.gz"])
+def test_any_of_the_sources_may_be_missing(missing: str) -> None:
+    contents, _ = read_contents(RECORDED / "pv-tpm12-swtpm")
+    del contents[missing]
+    assert accepted_by(contents) == {"1/0": TRUE}
+
+
+def test_a_node_that_says_another_device_is_refused() -> None:
+    lines = [line.replace(b'"frontend-id": "1"', b'"frontend-id": "2"') for line in H1]
+    assert accepted_by({"backend.jsonl": b"\n".join(lines)}) == {"1/0": None}
