@@ -18,6 +18,7 @@ from vtpm_impl.xen.xenstore.wire import ProtocolError
 
 WRONG_USE = 2
 FALLS_SHORT = 1
+LAST_DOMID = 0x7FEF
 RUN_DIRECTORY = Path(os.environ.get("XDG_RUNTIME_DIR", "/run")) / "vtpm"
 
 app = typer.Typer(
@@ -34,7 +35,15 @@ At = Annotated[
 RunDirectory = Annotated[
     Path, typer.Option("--run-dir", metavar="DIR", envvar="VTPM_RUN_DIR", help="Where the host platform runs.")
 ]
-Domain = Annotated[int, typer.Option("--domain", min=0, max=0x7FEF, help="The domain to speak for.")]
+
+
+def _domid(number: int) -> int:
+    if not 0 <= number <= LAST_DOMID:
+        raise typer.BadParameter(f"{number} is no domain; a domain has a number from 0 to {LAST_DOMID}")
+    return number
+
+
+Domain = Annotated[int, typer.Option("--domain", callback=_domid, help="The number of the domain to speak for.")]
 Node = Annotated[str, typer.Argument(metavar="PATH", help="A node; without a slash in front, below the domain's own.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
