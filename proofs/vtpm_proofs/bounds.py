@@ -98,7 +98,8 @@ def check(spec: Spec[Any], bounds: Bounds) -> None:
 def choices(action: Action[Any], bounds: Bounds) -> tuple[Mapping[str, Any], ...]:
     """Every combination of picks that the search tries for an action.
 
-    Raises ValueError for an integer pick whose candidates the bounds do not give.
+    All values of a boolean or an enumeration; of a wide integer what the bounds give, else its two least values. (That
+    this suffices is seen from the paths: `reach` asks for a run to each.)
     """
     names = list(action.picks)
     columns = [_candidates(action, name, bounds) for name in names]
@@ -110,24 +111,20 @@ def _candidates(action: Action[Any], name: str, bounds: Bounds) -> tuple[Any, ..
         if key in bounds.picks:
             return bounds.picks[key]
     sort = action.picks[name]
-    values = _all_values(sort)
-    if values is None:
-        raise ValueError(f"{action.name}: the bounds give no candidates for the pick {name!r}; add {name!r} to picks")
-    return values
+    return _values(sort)
 
 
-def _all_values(sort: Any) -> tuple[Any, ...] | None:
+def _values(sort: Any) -> tuple[Any, ...]:
     if sort is bool:
         return (False, True)
     if is_enum(sort):
         return tuple(sort)
     if is_record(sort):
-        columns = [_all_values(leaf) for _, leaf in leaves(sort)]
-        if any(column is None for column in columns):
-            return None
         build = unflattener(sort)
-        return tuple(build(row) for row in itertools.product(*[c for c in columns if c is not None]))
-    interval = integer_range(sort)
-    if interval is not None and interval.high is not None and interval.high - interval.low < 16:
-        return tuple(range(interval.low, interval.high + 1))
-    return None
+        return tuple(build(row) for row in itertools.product(*[_values(leaf) for _, leaf in leaves(sort)]))
+    span = integer_range(sort)
+    if span is None:
+        raise TypeError(f"{sort!r} is not a sort; use bool, an IntEnum, an annotated int or a record")
+    if span.high is not None and span.high - span.low < 16:
+        return tuple(range(span.low, span.high + 1))
+    return (span.low, span.low + 1)

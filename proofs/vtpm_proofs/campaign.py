@@ -30,17 +30,21 @@ EXPLAINED = Path(__file__).with_name("data") / "equivalent.json"
 
 EQUIVALENT = "equivalent"
 
+RUN = 60
+"""So many mutants are run themselves, for a fact that kills none alone by induction."""
+
 MOST_EXPLAINED = 0.05
 """The share of mutants that may be explained rather than killed."""
 
 
 @dataclass(frozen=True)
 class Sole:
-    """A fact and the mutant that it alone kills; or, without one, why it needs none, or nothing."""
+    """A fact and the mutant that it alone kills, by induction or in runs; or, without one, what it is derived from."""
 
     system: str
     fact: str
     mutant: str = ""
+    how: str = ""
     derived_from: tuple[str, ...] = ()
 
 
@@ -114,15 +118,25 @@ def _sole(question: tuple[str, str, tuple[int, ...]]) -> Sole:
     name, fact, numbers = question
     mutated = _of(name)
     for number in numbers:
-        if number >= 0:
-            changed = mutated.changes(_planned[number][1])
-            label = f"{name}/{_planned[number][1].name}"
-        else:
-            label = list(_variants)[-number - 1]
-            changed = _changed(_systems[name], _variants[label])
+        label, changed = _candidate(name, number)
         if mutated.broken_alone(changed, fact):
-            return Sole(name, fact, label)
+            return Sole(name, fact, label, "induction")
     return Sole(name, fact)
+
+
+def _runs(question: tuple[str, int]) -> frozenset[str]:
+    """The facts that runs of a mutant break first."""
+    name, number = question
+    return frozenset(_of(name).grounds.broken_by_runs(_candidate(name, number)[1]))
+
+
+def _candidate(name: str, number: int) -> tuple[str, dict[str, Action[Any]]]:
+    """A mutant (by number, a variant by a negative one) and what it changes."""
+    if number >= 0:
+        mutation = _planned[number][1]
+        return f"{name}/{mutation.name}", _of(name).changes(mutation)
+    label = list(_variants)[-number - 1]
+    return label, _changed(_systems[name], _variants[label])
 
 
 def _changed(spec: Spec[Any], variant: Spec[Any]) -> dict[str, Action[Any]]:
@@ -147,18 +161,18 @@ def run(
     _planned[:] = plan(systems)
     campaign = Campaign()
     with _workers(jobs) as each:
-        for verdict in each(_judge, range(len(_planned))):
+        for verdict in each(_judge, range(len(_planned)), 8):
             campaign.verdicts.append(verdict)
             if len(campaign.verdicts) % 50 == 0:
                 say(f"{len(campaign.verdicts)} of {len(_planned)} mutants judged")
         explain(campaign, each)
-        campaign.soles = list(each(_sole, _questions(campaign.verdicts)))
+        campaign.soles = soles(campaign.verdicts, each)
     campaign.complaints += _lonely(campaign)
     campaign.seconds = time.perf_counter() - began
     return campaign
 
 
-Each = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
+Each = Callable[..., Iterator[Any]]
 
 
 class _workers:  # noqa: N801  (used as a statement: `with _workers(2) as each`)
@@ -172,10 +186,10 @@ class _workers:  # noqa: N801  (used as a statement: `with _workers(2) as each`)
     def __enter__(self) -> Each:
         return self.each
 
-    def each(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> Iterator[Any]:
+    def each(self, function: Callable[[Any], Any], arguments: Sequence[Any], chunk: int = 1) -> Iterator[Any]:
         if self.pool is None:
             return iter([function(argument) for argument in arguments])
-        return self.pool.map(function, arguments, chunksize=4)
+        return self.pool.map(function, arguments, chunksize=chunk)
 
     def __exit__(self, *details: object) -> None:
         if self.pool is not None:
@@ -204,7 +218,9 @@ def explain(campaign: Campaign, each: Each) -> None:
         verdict, gap = campaign.verdicts[at], proofs[at]
         where = f"{name} ({verdict.pinned})"
         if gap is not None:
-            campaign.complaints.append(f"{where} survives: nothing found tells it from the model, no proof equates {gap}")
+            campaign.complaints.append(
+                f"{where} survives: nothing found tells it from the model, no proof equates {gap}"
+            )
         elif name not in known:
             campaign.complaints.append(f"{where} is equivalent: remove what it changes, or say why it stays")
         else:
@@ -223,20 +239,40 @@ def explain(campaign: Campaign, each: Each) -> None:
 # ------------------------------------------------------------------------------------------------------- kill matrix
 
 
+def soles(verdicts: Sequence[Verdict], each: Each) -> list[Sole]:
+    """For each fact a mutant that it alone kills: by induction, or else in runs of the mutants themselves."""
+    questions = _questions(verdicts)
+    found = list(each(_sole, questions))
+    lonely = {
+        sole.fact: (name, numbers[:RUN])
+        for sole, (name, _, numbers) in zip(found, questions, strict=True)
+        if not sole.mutant
+    }
+    tried = list(dict.fromkeys((name, number) for name, numbers in lonely.values() for number in numbers))
+    broken = dict(zip(tried, each(_runs, tried), strict=True))
+    for at, sole in enumerate(found):
+        if sole.fact in lonely:
+            name, numbers = lonely[sole.fact]
+            alone = next((number for number in numbers if broken[name, number] == {sole.fact}), None)
+            if alone is not None:
+                found[at] = Sole(name, sole.fact, _candidate(name, alone)[0], "runs")
+    return found
+
+
 def _questions(verdicts: Sequence[Verdict]) -> list[tuple[str, str, tuple[int, ...]]]:
     """For each fact, in the first system that has it: the mutants worth a try, the likely ones first."""
     asked: set[str] = set()
     found: list[tuple[str, str, tuple[int, ...]]] = []
     for name, spec in _systems.items():
-        for claim in (*spec.facts, *spec.liveness):
-            if claim.name in asked or getattr(claim, "derived_from", ()):
-                continue
-            asked.add(claim.name)
-            found.append((name, claim.name, tuple(_candidates(name, spec, claim.name, verdicts))))
+        claims = [fact.name for fact in spec.facts if not fact.derived_from] + [c.name for c in spec.liveness]
+        for claim in claims:
+            if claim not in asked:
+                asked.add(claim)
+                found.append((name, claim, tuple(_candidates(spec, claim, verdicts))))
     return found
 
 
-def _candidates(name: str, spec: Spec[Any], fact: str, verdicts: Sequence[Verdict]) -> list[int]:
+def _candidates(spec: Spec[Any], fact: str, verdicts: Sequence[Verdict]) -> list[int]:
     here = [at for at, verdict in enumerate(verdicts) if actions_using(spec, _planned[at][1].function)]
     facts = {f.name for f in spec.facts} | {c.name for c in spec.liveness}
     likely, possible = [], []
@@ -248,7 +284,9 @@ def _candidates(name: str, spec: Spec[Any], fact: str, verdicts: Sequence[Verdic
         elif not broken and verdict.fate in (INDUCTION, LIVENESS):
             possible.append(at)
     variants = [
-        -at - 1 for at, variant in enumerate(_variants.values()) if _changed(spec, variant) and variant.state is spec.state
+        -at - 1
+        for at, variant in enumerate(_variants.values())
+        if variant.name.startswith(f"{spec.name}+") and _changed(spec, variant)
     ]
     return [*likely, *variants, *possible]
 

@@ -7,7 +7,7 @@ a step that the model refuses, refuses one that the model allows, or takes it to
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -55,6 +55,8 @@ class Grounds:
         self.atlas: Atlas = pursue(scout(spec, narrow), system or System(spec))
         self.atlas.bounds = narrow.wider
         spread(self.atlas, states)
+        depths = self.atlas.depths()
+        self._nearest = sorted(range(len(depths)), key=depths.__getitem__)
         self._expected: dict[str, list[tuple[Move, list[Any]]]] = {}
         self._state_facts = [f for f in (*spec.facts, *spec.lemmas) if f.kind is not Kind.STEP]
         self._step_facts = [f for f in spec.facts if f.kind is Kind.STEP]
@@ -71,9 +73,10 @@ class Grounds:
         return found
 
     def differences(self, changed: Mapping[str, Action[Any]]) -> Iterator[Distinction]:
-        """Every difference that changed actions make, those of early states first."""
+        """Every difference that changed actions make, those after the shortest runs first."""
         columns = [(changed[name], move, after) for name in changed for move, after in self.expected(name)]
-        for number, before in enumerate(self.atlas.states):
+        for number in self._nearest:
+            before = self.atlas.states[number]
             for action, move, expected in columns:
                 found = _after(action, before, move.picks)
                 if found != expected[number]:
@@ -91,6 +94,30 @@ class Grounds:
         if any(term is not TRUE for term in of_sort(self.spec.state, after)):
             names.append("every_value_is_of_its_sort")
         return names
+
+    def broken_by_runs(self, changed: Mapping[str, Action[Any]], states: int = 3_000) -> dict[str, tuple[Move, ...]]:
+        """The facts (not lemmas) that runs of the mutant itself break first, each with such a run.
+
+        The runs stay within the bounds, and none is followed beyond the first fact that it breaks.
+        """
+        actions = tuple(changed.get(a.name, a) for a in self.spec.actions)
+        actions += tuple(a for name, a in changed.items() if name not in {known.name for known in self.spec.actions})
+        mutant = replace(self.spec, actions=actions, lemmas=())
+        names: dict[str, tuple[Move, ...]] = {}
+        atlas = scout(mutant, self.atlas.bounds, sound=lambda before, step, after: self._sound(before, step, after))
+        spread(atlas, states, sound=lambda before, step, after: self._sound(before, step, after))
+        for number, move, after in atlas.refused:
+            step = Step(move.action, mutant.action(move.action).by, move.picks)
+            for name in self._facts_broken(atlas.states[number], step, after):
+                names.setdefault(name, (*atlas.run_to(number), move))
+        return names
+
+    def _sound(self, before: Any, step: Step, after: Any) -> bool:
+        return not self._facts_broken(before, step, after)
+
+    def _facts_broken(self, before: Any, step: Step, after: Any) -> list[str]:
+        facts = self.spec.facts
+        return [f.name for f in facts if not (f.holds(before, step, after) if f.kind is Kind.STEP else f.holds(after))]
 
     def run(self, difference: Distinction) -> tuple[Move, ...]:
         """The run that shows a difference, the step in question last."""

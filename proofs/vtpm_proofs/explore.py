@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from vtpm_model.core import Disabled, Fact, Kind, Spec, Step
+from vtpm_model.core import Disabled, Kind, Spec, Step
 from vtpm_proofs import bounds as limits
 from vtpm_proofs.bounds import Bounds
 from vtpm_proofs.leaves import flatten, leaves
@@ -61,6 +61,7 @@ class Atlas:
     exhausted: bool = True
     violations: list[Violation] = field(default_factory=list)
     seconds: float = 0.0
+    refused: list[tuple[int, Move, Any]] = field(default_factory=list, repr=False)
     index: dict[Any, int] = field(default_factory=dict, repr=False)
 
     def run_to(self, number: int) -> tuple[Move, ...]:
@@ -71,12 +72,23 @@ class Atlas:
             number = self.parents[number]
         return tuple(reversed(moves))
 
+    def depths(self) -> list[int]:
+        """How long the known run to each state is."""
+        found: list[int] = []
+        for number, parent in enumerate(self.parents):
+            found.append(found[parent] + 1 if number else 0)
+        return found
+
     def count(self) -> dict[str, Any]:
         """What the manifest records: states, edges, depth, and whether the bounded instance was exhausted."""
         return {"states": len(self.states), "edges": self.edges, "depth": self.depth, "exhausted": self.exhausted}
 
 
-def search(spec: Spec[Any], bounds: Bounds | None = None, *, stop_at: int = 1) -> Atlas:
+Watch = Callable[[Any, list[tuple[int, Any]]], None]
+"""Is told of every state that is expanded, with its steps: the number of the move, and the state after it."""
+
+
+def search(spec: Spec[Any], bounds: Bounds | None = None, *, stop_at: int = 1, watch: Watch | None = None) -> Atlas:
     """Every state of `spec` within the bounds, breadth first.
 
     An edge is a step that is possible in a state within the bounds; step facts are checked on every edge, state facts
@@ -102,12 +114,14 @@ def search(spec: Spec[Any], bounds: Bounds | None = None, *, stop_at: int = 1) -
             break
         for number in range(begin, end):
             before = states[number]
-            for run, picks, move, step in moves:
+            steps: list[tuple[int, Any]] = []
+            for at, (run, picks, move, step) in enumerate(moves):
                 try:
                     after = run(before, **picks)
                 except Disabled:
                     continue
                 edges += 1
+                steps.append((at, after))
                 for fact in step_facts:
                     if not fact.holds(before, step, after):
                         atlas.violations.append(Violation(fact.name, (*atlas.run_to(number), move), after))
@@ -120,6 +134,8 @@ def search(spec: Spec[Any], bounds: Bounds | None = None, *, stop_at: int = 1) -
                 for fact in state_facts:
                     if not fact.holds(after):
                         atlas.violations.append(Violation(fact.name, atlas.run_to(len(states) - 1), after))
+            if watch is not None:
+                watch(before, steps)
         begin, end = end, len(states)
         atlas.depth += begin < end
     atlas.edges = edges
@@ -127,7 +143,15 @@ def search(spec: Spec[Any], bounds: Bounds | None = None, *, stop_at: int = 1) -
     return atlas
 
 
-def scout(spec: Spec[Any], bounds: Bounds | None = None, *, states: int = 0) -> Atlas:
+Sound = Callable[[Any, Step, Any], bool]
+"""Whether a step may be followed; one that may not is put into the atlas's `refused`."""
+
+
+def _any(before: Any, step: Step, after: Any) -> bool:
+    return True
+
+
+def scout(spec: Spec[Any], bounds: Bounds | None = None, *, sound: Sound = _any) -> Atlas:
     """A thin selection of the states within the bounds that goes deep quickly: a state is kept only if it is the first
     in which some two leaves have the values that they have there. (Breadth first, so the runs stay short.)
 
@@ -162,9 +186,9 @@ def scout(spec: Spec[Any], bounds: Bounds | None = None, *, states: int = 0) -> 
     tried: set[Any] = {first}
     number = 0
     levels = [0]
-    while number < len(atlas.states) and (not states or len(atlas.states) < states):
+    while number < len(atlas.states):
         before = atlas.states[number]
-        for run, picks, move, _ in moves:
+        for run, picks, move, step in moves:
             try:
                 after = run(before, **picks)
             except Disabled:
@@ -173,6 +197,9 @@ def scout(spec: Spec[Any], bounds: Bounds | None = None, *, states: int = 0) -> 
             if after in tried:
                 continue
             tried.add(after)
+            if not sound(before, step, after):
+                atlas.refused.append((number, move, after))
+                continue
             if any(get(after) > most for get, most in caps):
                 continue
             found = atoms(after)
@@ -189,19 +216,22 @@ def scout(spec: Spec[Any], bounds: Bounds | None = None, *, states: int = 0) -> 
     return atlas
 
 
-def spread(atlas: Atlas, states: int) -> Atlas:
+def spread(atlas: Atlas, states: int, *, sound: Sound = _any) -> Atlas:
     """Add what lies around the states of an atlas, level by level, until it holds so many; the same atlas."""
     caps = [(attrgetter(path), most) for path, most in atlas.bounds.fields.items()]
     moves = _moves(atlas.spec, atlas.bounds)
     number = 0
     while number < len(atlas.states) < states:
         before = atlas.states[number]
-        for run, picks, move, _ in moves:
+        for run, picks, move, step in moves:
             try:
                 after = run(before, **picks)
             except Disabled:
                 continue
             if after in atlas.index or any(get(after) > most for get, most in caps):
+                continue
+            if not sound(before, step, after):
+                atlas.refused.append((number, move, after))
                 continue
             atlas.index[after] = len(atlas.states)
             atlas.states.append(after)
@@ -255,8 +285,3 @@ def compare(name: str, count: Mapping[str, Any]) -> str | None:
         return f"{name}: no count is on record; to record it: vtpmspec explore {name} --record"
     changed = [f"{key} {known.get(key)} -> {value}" for key, value in count.items() if known.get(key) != value]
     return f"{name}: not what is on record: {', '.join(changed)}; {again}" if changed else None
-
-
-def facts_of(spec: Spec[Any]) -> tuple[Fact, ...]:
-    """Every fact and lemma of a specification."""
-    return (*spec.facts, *spec.lemmas)

@@ -1,8 +1,8 @@
 """Explicit-state search by code generated from the model's own source.
 
-`translate` rewrites every action and every fact of a specification into one search loop over flat tuples. What it cannot
-translate is called as it is, and named in `fallbacks`. Nothing here is trusted: `agrees` compares each generated step
-with the interpreted one on every state that the search met.
+`translate` rewrites every action and every fact of a specification into one search loop over flat tuples. What it
+cannot translate is called as it is, and named in `fallbacks`. Nothing here is trusted: with `comparison` an interpreted
+search holds each generated step against the model's own, in every state.
 """
 
 from __future__ import annotations
@@ -17,9 +17,23 @@ from typing import Any
 from vtpm_model.core import Action, Disabled, Fact, Kind, Spec, Step, fields
 from vtpm_proofs import bounds as limits
 from vtpm_proofs.bounds import Bounds
-from vtpm_proofs.explore import Atlas
 from vtpm_proofs.inline import (
-    Block, Code, Env, Guard, Inliner, Known, Line, Open, Row, Scope, Untranslatable, Value, locals_of, plain,
+    NO,
+    YES,
+    Block,
+    Code,
+    Env,
+    Guard,
+    Inliner,
+    Known,
+    Line,
+    Open,
+    Row,
+    Scope,
+    Untranslatable,
+    Value,
+    locals_of,
+    plain,
 )  # fmt: skip
 from vtpm_proofs.leaves import Flat, flatten, integer_range, is_enum, is_record, leaves, unflattener
 
@@ -145,15 +159,15 @@ class _Generator:
             except Untranslatable as problem:
                 self.inliner.scope = scope
                 self.fallbacks[fact.name] = str(problem)
-                conditions.append(Code(f"{self.bound(self.interpreted_fact(fact))}(({self.flat}))", True))
+                conditions.append(Code.truth(f"{self.bound(self.interpreted_fact(fact))}(({self.flat}))"))
                 continue
             out.nodes += body.nodes
             conditions.append(value)
         self.require_all(conditions, f"broken(({self.flat}))", out)
 
     def require_all(self, conditions: list[Value], otherwise: str, out: Block) -> None:
-        condition = self.inliner.junction(True, conditions)
-        if condition != Known(True):
+        condition = self.inliner.junction(conditions, conjunction=True)
+        if condition != YES:
             out.nodes.append(Line(f"if {self.inliner.text(self.inliner.opposite(condition))}: {otherwise}"))
 
     @staticmethod
@@ -211,7 +225,7 @@ class _Generator:
         # what does not depend on the picks is asked once, before the loop over them
         cut = 0
         names = set(header)
-        while cut < len(body.nodes) and isinstance(body.nodes[cut], Line | Guard):
+        while cut < len(body.nodes) and _asks_only(body.nodes[cut]):
             if names & {name for text in Block([body.nodes[cut]]).texts() for name in locals_of(text)}:
                 break
             cut += 1
@@ -263,9 +277,9 @@ class _Generator:
             if isinstance(value, Known):
                 wide.append(Known(int(value.value) >> ROOM != 0))
             else:
-                wide.append(Code(f"({self.inliner.text(value)} >> {ROOM})", True))
-        condition = self.inliner.junction(False, wide)
-        if condition != Known(False):
+                wide.append(Code.truth(f"({self.inliner.text(value)} >> {ROOM})"))
+        condition = self.inliner.junction(wide, conjunction=False)
+        if condition != NO:
             out.nodes.append(Line(f"if {self.inliner.text(condition)}: too_large()"))
 
     def too_large(self) -> None:
@@ -300,7 +314,8 @@ class _Generator:
             except Untranslatable as problem:
                 self.inliner.scope = scope
                 self.fallbacks[fact.name] = str(problem)
-                value = Code(f"{self.bound(self.interpreted_step_fact(fact))}(({self.flat}), {move}, ({display}))", True)
+                called = self.bound(self.interpreted_step_fact(fact))
+                value = Code.truth(f"{called}(({self.flat}), {move}, ({display}))")
             else:
                 out.nodes += body.nodes
             conditions.append(value)
@@ -315,9 +330,9 @@ class _Generator:
             if isinstance(value, Known):
                 beyond.append(Known(value.value > most))
             else:
-                beyond.append(Code(f"({self.inliner.text(value)} > {most})", True))
-        condition = self.inliner.junction(False, beyond)
-        if condition != Known(False):
+                beyond.append(Code.truth(f"({self.inliner.text(value)} > {most})"))
+        condition = self.inliner.junction(beyond, conjunction=False)
+        if condition != NO:
             out.nodes.append(Guard(self.inliner.text(condition)))
 
     def interpreted(self, action: Action[Any], indent: int, *, checked: bool) -> list[str]:
@@ -334,7 +349,9 @@ class _Generator:
             ]
         return [f"{pad}out.extend({step}(({self.flat}))[1])"]
 
-    def interpreted_action(self, action: Action[Any], base: int, *, checked: bool) -> Callable[[Flat], tuple[int, list[Any]]]:
+    def interpreted_action(
+        self, action: Action[Any], base: int, *, checked: bool
+    ) -> Callable[[Flat], tuple[int, list[Any]]]:
         unflatten = unflattener(self.spec.state)
         caps = [(self.leaves.index(path), most) for path, most in self.bounds.fields.items()]
         combos, facts = self.combos[action.name], self.step_facts
@@ -375,7 +392,7 @@ class _Generator:
         return holds
 
     def broken(self, flat: Flat, move: int | None = None) -> None:
-        """Say which claim the interpreted model breaks here; generated code that is alone in its opinion is a mistake."""
+        """Say which claim the model breaks here; generated code that is alone in its opinion is a mistake."""
         state = unflattener(self.spec.state)(flat)
         if move is None:
             names = [fact.name for fact in self.state_facts if not fact.holds(state)]
@@ -386,6 +403,11 @@ class _Generator:
         if not names:
             raise AssertionError(f"generated code of {self.spec.name} disagrees with the model about a fact in {state}")
         raise Broken(names, state)
+
+
+def _asks_only(node: Any) -> bool:
+    """Computes a local or asks for a condition, and does nothing else."""
+    return isinstance(node, Guard) or (isinstance(node, Line) and node.target is not None)
 
 
 def _shifts(spec: Spec[Any], bounds: Bounds) -> list[int]:
@@ -416,19 +438,23 @@ class Broken(Exception):
         self.names, self.state = names, state
 
 
-def agrees(translation: Translation, atlas: Atlas) -> str | None:
-    """Compare every generated step with the interpreted one on every state of an atlas; a sentence if one differs."""
-    for state in atlas.states:
-        flat = flatten(state)
-        generated = dict(translation.successors(flat))
-        for number, (action, picks) in enumerate(translation.moves):
-            try:
-                expected: Flat | None = flatten(action.run(state, **picks))
-            except Disabled:
-                expected = None
-            if generated.get(number) != expected:
-                return (
-                    f"{translation.spec.name}: {action.name}({dict(picks)}) in {state}: "
-                    f"generated {generated.get(number)}, interpreted {expected}"
-                )
-    return None
+class Disagreement(Exception):
+    """Generated code takes another step than the model."""
+
+
+def comparison(translation: Translation) -> Callable[[Any, list[tuple[int, Any]]], None]:
+    """To be told of every state of an interpreted search: raises Disagreement where the generated steps are others."""
+    successors, name = translation.successors, translation.spec.name
+
+    def compare(state: Any, steps: list[tuple[int, Any]]) -> None:
+        interpreted = [(number, flatten(after)) for number, after in steps]
+        generated = successors(flatten(state))
+        if generated != interpreted:
+            differing = min(dict(set(generated) ^ set(interpreted)))
+            action, picks = translation.moves[differing]
+            raise Disagreement(
+                f"{name}: {action.name}({dict(picks)}) in {state}: generated {dict(generated).get(differing)}, "
+                f"interpreted {dict(interpreted).get(differing)}"
+            )
+
+    return compare

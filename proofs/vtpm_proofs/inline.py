@@ -55,6 +55,11 @@ class Code:
     no: Learned = field(default=(), compare=False)
     sum: tuple[str, int] | None = field(default=None, compare=False)
 
+    @staticmethod
+    def truth(text: str, yes: Learned = (), no: Learned = ()) -> Code:
+        """A condition."""
+        return Code(text, boolean=True, yes=yes, no=no)
+
     @property
     def offset(self) -> tuple[str, int]:
         return self.sum or (self.text, 0)
@@ -77,6 +82,7 @@ class Row:
 
 
 Value = Known | Code | Open | Row
+YES, NO = Known(value=True), Known(value=False)
 Env = dict[str, Value]
 
 
@@ -100,6 +106,8 @@ class Guard:
 
 @dataclass
 class Branch:
+    """Two ways on, told apart by a condition."""
+
     condition: str
     then: Block
     otherwise: Block
@@ -132,6 +140,8 @@ _LOCAL = re.compile(r"\bt\d+\b")
 
 @dataclass
 class Block:
+    """Code in the making: statements in order, some of them branches, ended by results that are yet to be placed."""
+
     nodes: list[Node] = field(default_factory=list)
 
     def results(self) -> list[tuple[Block, Result]]:
@@ -419,10 +429,10 @@ class Inliner:
                     out.nodes.append(branch)
                     scope = self.scope
                     self.scope = scope.inner()
-                    self.learn(condition, True)
+                    self.learn(condition, outcome=True)
                     self.run([*then, *body], dict(env), seen, branch.then)
                     self.scope = scope.inner()
-                    self.learn(condition, False)
+                    self.learn(condition, outcome=False)
                     self.run([*otherwise, *body], dict(env), seen, branch.otherwise)
                     return
                 case ast.For(target=target, iter=source, body=inner, orelse=[]):
@@ -450,7 +460,7 @@ class Inliner:
 
     # ------------------------------------------------------------------------------------------------ knowledge
 
-    def learn(self, condition: Value, outcome: bool) -> None:
+    def learn(self, condition: Value, *, outcome: bool) -> None:
         """The condition turned out so."""
         if isinstance(condition, Code):
             known = self.scope.known
@@ -518,20 +528,20 @@ class Inliner:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return self.opposite(self.evaluate(operand, env, seen, out))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                value = self.evaluate(operand, env, seen, out)
-                return Known(-value.value) if isinstance(value, Known) else Code(f"(-{self.text(value)})")
+                positive = self.evaluate(operand, env, seen, out)
+                return Known(-positive.value) if isinstance(positive, Known) else Code(f"(-{self.text(positive)})")
             case ast.BinOp(left=left, op=op, right=right):
                 return self.binary(op, self.evaluate(left, env, seen, out), self.evaluate(right, env, seen, out))
-            case ast.BoolOp(op=op, values=values):
-                return self.chain(isinstance(op, ast.And), values, env, seen, out)
+            case ast.BoolOp(op=junctor, values=operands):
+                return self.chain(operands, env, seen, out, conjunction=isinstance(junctor, ast.And))
             case ast.Compare(left=left, ops=ops, comparators=rights):
-                value = self.evaluate(left, env, seen, out)
+                last = self.evaluate(left, env, seen, out)
                 tests: list[Value] = []
-                for op, right in zip(ops, rights, strict=True):
+                for comparison, right in zip(ops, rights, strict=True):
                     other = self.evaluate(right, env, seen, out)
-                    tests.append(self.compare(op, value, other))
-                    value = other
-                return self.junction(True, tests)
+                    tests.append(self.compare(comparison, last, other))
+                    last = other
+                return self.junction(tests, conjunction=True)
             case ast.IfExp(test=test, body=then, orelse=otherwise):
                 condition = self.evaluate(test, env, seen, out)
                 if isinstance(condition, Known):
@@ -540,7 +550,7 @@ class Inliner:
                 scope = self.scope
                 for outcome, part, side in ((True, then, branch.then), (False, otherwise, branch.otherwise)):
                     self.scope = scope.inner()
-                    self.learn(condition, outcome)
+                    self.learn(condition, outcome=outcome)
                     side.nodes.append(Result(self.evaluate(part, dict(env), seen, side), self.scope))
                 return self.place(Block([branch]), out, scope)
             case ast.GeneratorExp(elt=element, generators=[source]) | ast.ListComp(elt=element, generators=[source]):
@@ -548,7 +558,7 @@ class Inliner:
                 for item in self.items(self.evaluate(source.iter, env, seen, out)):
                     inner = dict(env)
                     self.assign(source.target, item, inner, out)
-                    kept = self.chain(True, source.ifs, inner, seen, out) if source.ifs else Known(True)
+                    kept = self.chain(source.ifs, inner, seen, out, conjunction=True) if source.ifs else YES
                     if not isinstance(kept, Known):
                         raise Untranslatable("a comprehension that depends on the state")
                     if kept.value:
@@ -570,7 +580,9 @@ class Inliner:
                 return found if found is not None else (default[0] if default else Known(None))
             method = getattr(base.cls, node.func.attr, None) if isinstance(base, Open) else None
             if isinstance(method, FunctionType):
-                return self.call(method, [base, *self.arguments(node, env, seen, out)], self.keywords(node, env, seen, out), out)
+                return self.call(
+                    method, [base, *self.arguments(node, env, seen, out)], self.keywords(node, env, seen, out), out
+                )
             target: Value = self.attribute(base, node.func.attr, out)
         else:
             target = self.evaluate(node.func, env, seen, out)
@@ -620,7 +632,7 @@ class Inliner:
             if not self.may_give_up:
                 raise Untranslatable("a fact that may be disabled")
             out.nodes.append(Guard(self.text(self.opposite(condition))))
-            self.learn(condition, True)
+            self.learn(condition, outcome=True)
             return Known(None)
         if function is core.replace:
             record = self.opened(args[0])
@@ -630,7 +642,7 @@ class Inliner:
             shaped = {name: self.shaped(fields(record.cls)[name], value, out) for name, value in kwargs.items()}
             return Open(record.cls, {**record.parts, **shaped})
         if function is core.implies:
-            return self.junction(False, [self.opposite(args[0]), args[1]])
+            return self.junction([self.opposite(args[0]), args[1]], conjunction=False)
         if function is core.negate:
             return self.opposite(args[0])
         if function is core.among:
@@ -644,7 +656,7 @@ class Inliner:
         if isinstance(function, type) and is_enum(function) and isinstance(args[0], Code):
             return args[0]
         if function in (all, any) and len(args) == 1:
-            return self.junction(function is all, self.items(args[0]))
+            return self.junction(self.items(args[0]), conjunction=function is all)
         if isinstance(function, type(min)) or function in (bool, int):
             name = _BUILTINS.get(function)
             if name is not None and any(isinstance(arg, Code) for arg in args):
@@ -698,7 +710,8 @@ class Inliner:
     def subscript(self, base: Value, index: Value) -> Value:
         if isinstance(index, Known):
             if isinstance(base, Row) and base.keys is not None:
-                return dict(zip(base.keys, base.items, strict=True))[index.value]
+                named: dict[Any, Value] = dict(zip(base.keys, base.items, strict=True))
+                return named[index.value]
             if isinstance(base, Row):
                 picked = base.items[index.value]
                 return Row(picked) if isinstance(picked, tuple) else picked
@@ -734,9 +747,9 @@ class Inliner:
         text = self.text(value)
         assert isinstance(value, Code)
         yes, no = ((text, False), *value.no), ((text, True), *value.yes)
-        return self.now(Code(text[5:-1] if _is_negation(text) else f"(not {text})", True, yes, no))
+        return self.now(Code.truth(text[5:-1] if _is_negation(text) else f"(not {text})", yes, no))
 
-    def junction(self, conjunction: bool, values: Iterable[Value]) -> Value:
+    def junction(self, values: Iterable[Value], *, conjunction: bool) -> Value:
         """All of the (boolean) values, or any of them."""
         kept: dict[str, Code] = {}
         for value in values:
@@ -760,9 +773,9 @@ class Inliner:
             for pair in ((text, conjunction), *(part.yes if conjunction else part.no))
         )
         text = f"({(' and ' if conjunction else ' or ').join(kept)})"
-        return self.now(Code(text, True, all_of, ()) if conjunction else Code(text, True, (), all_of))
+        return self.now(Code.truth(text, all_of, ()) if conjunction else Code.truth(text, (), all_of))
 
-    def chain(self, conjunction: bool, nodes: list[ast.expr], env: Env, seen: dict[str, Any], out: Block) -> Value:
+    def chain(self, nodes: list[ast.expr], env: Env, seen: dict[str, Any], out: Block, *, conjunction: bool) -> Value:
         """`and`, `or`: a later operand is computed only where the earlier ones leave it open."""
         values: list[Value] = []
         for at, node in enumerate(nodes):
@@ -772,12 +785,12 @@ class Inliner:
             value = self.evaluate(node, env, seen, apart)
             if apart.nodes and values:
                 self.scope = scope.inner()
-                early = self.junction(conjunction, values)
+                early = self.junction(values, conjunction=conjunction)
                 if isinstance(early, Known):
                     return early
-                self.learn(early, conjunction)
+                self.learn(early, outcome=conjunction)
                 inner = Block()
-                rest = self.chain(conjunction, nodes[at:], env, seen, inner)
+                rest = self.chain(nodes[at:], env, seen, inner, conjunction=conjunction)
                 inner.nodes.append(Result(rest, self.scope))
                 other = Block([Result(Known(not conjunction), scope)])
                 sides = (inner, other) if conjunction else (other, inner)
@@ -786,11 +799,11 @@ class Inliner:
                 self.scope = scope
             out.nodes += apart.nodes
             if isinstance(value, Known) and bool(value.value) is not conjunction:
-                return self.junction(conjunction, [*values, value])
+                return self.junction([*values, value], conjunction=conjunction)
             if not self.is_bool(value) and not isinstance(value, Known):
                 raise Untranslatable(f"{ast.unparse(node)[:40]!r} is not a boolean")
             values.append(value)
-        return self.junction(conjunction, values)
+        return self.junction(values, conjunction=conjunction)
 
     def member(self, value: Value, members: Iterable[Value]) -> Value:
         members = list(members)
@@ -799,33 +812,37 @@ class Inliner:
             if isinstance(value, Known):
                 return Known(value.value in numbers)
             if isinstance(value, Code) and len(numbers) > 1:
-                return self.now(Code(f"({value.text} in {numbers})", True))
-        return self.junction(False, [self.same(value, member) for member in members])
+                return self.now(Code.truth(f"({value.text} in {numbers})"))
+        return self.junction([self.same(value, member) for member in members], conjunction=False)
 
     def same(self, left: Value, right: Value) -> Value:
         """Whether two values are equal."""
         if isinstance(left, Known) and isinstance(right, Known):
             return Known(left.value == right.value)
         if isinstance(left, Open) or isinstance(right, Open):
-            one, other = self.opened(left), self.opened(right)
-            if list(one.parts) != list(other.parts):
+            first, second = self.opened(left), self.opened(right)
+            if list(first.parts) != list(second.parts):
                 raise Untranslatable("records of different classes are compared")
-            return self.junction(True, [self.same(one.parts[name], other.parts[name]) for name in one.parts])
+            pairs = [self.same(first.parts[name], second.parts[name]) for name in first.parts]
+            return self.junction(pairs, conjunction=True)
         if left == right:
-            return Known(True)
+            return YES
         if isinstance(left, Code) and isinstance(right, Code) and left.offset[0] == right.offset[0]:
             return Known(left.offset[1] == right.offset[1])
         for known, other in ((left, right), (right, left)):
             if isinstance(known, Known) and isinstance(known.value, bool) and self.is_bool(other):
                 return other if known.value else self.opposite(other)
-        if any(isinstance(v, Known) and isinstance(v.value, Enum) and not isinstance(v.value, IntEnum) for v in (left, right)):
+        if any(
+            isinstance(v, Known) and isinstance(v.value, Enum) and not isinstance(v.value, IntEnum)
+            for v in (left, right)
+        ):
             raise Untranslatable("an enumeration that is not of integers")
         settled = tuple(
             (one.text, other.value)
             for one, other in ((left, right), (right, left))
             if isinstance(one, Code) and isinstance(other, Known)
         )
-        return self.now(Code(f"({self.text(left)} == {self.text(right)})", True, settled))
+        return self.now(Code.truth(f"({self.text(left)} == {self.text(right)})", settled))
 
     def compare(self, op: ast.cmpop, left: Value, right: Value) -> Value:
         if isinstance(op, ast.In | ast.NotIn):
@@ -847,7 +864,7 @@ class Inliner:
             raise Untranslatable("tuples are compared in order")
         if isinstance(left, Code) and isinstance(right, Code) and left.offset[0] == right.offset[0]:
             return Known(function(left.offset[1], right.offset[1]))
-        return self.now(Code(f"({self.text(left)} {symbol} {self.text(right)})", True))
+        return self.now(Code.truth(f"({self.text(left)} {symbol} {self.text(right)})"))
 
     def binary(self, op: ast.operator, left: Value, right: Value) -> Value:
         if type(op) not in _BINARY:
@@ -856,7 +873,7 @@ class Inliner:
         if isinstance(left, Known) and isinstance(right, Known):
             return Known(function(left.value, right.value))
         if symbol in "&|" and self.is_bool(left) and self.is_bool(right):
-            return self.junction(symbol == "&", [left, right])
+            return self.junction([left, right], conjunction=symbol == "&")
         boolean = symbol in "&|^" and self.is_bool(left) and self.is_bool(right)
         sum_of = None
         if symbol in "+-" and isinstance(left, Code) and isinstance(right, Known) and not left.boolean:

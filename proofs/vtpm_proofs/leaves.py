@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from functools import cache
 from typing import Annotated, Any, get_args, get_origin
 
 from vtpm_model.core import Range, fields
@@ -13,10 +12,14 @@ Flat = tuple[int, ...]
 """A state without its names: one int (or bool) a leaf, enumeration members as their value."""
 
 
-@cache
-def leaves(cls: type) -> tuple[tuple[str, Any], ...]:
-    """(dotted path, sort) of every leaf, in order."""
-    return tuple(_leaves(cls, ""))
+_known: dict[Any, tuple[tuple[str, Any], ...]] = {}
+
+
+def leaves(cls: Any) -> tuple[tuple[str, Any], ...]:
+    """(dotted path, sort) of every leaf of a record class, in order."""
+    if cls not in _known:
+        _known[cls] = tuple(_leaves(cls, ""))
+    return _known[cls]
 
 
 def _leaves(cls: type, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -57,8 +60,7 @@ def flatten(state: Any) -> Flat:
     return tuple(out)
 
 
-@cache
-def unflattener(cls: type) -> Callable[[Flat], Any]:
+def unflattener(cls: Any) -> Callable[[Flat], Any]:
     """The inverse of `flatten` for a record class."""
     builders: list[tuple[Callable[..., Any], int, int]] = []
     at = 0

@@ -1,8 +1,8 @@
 """Mutation of the specification: is every line of the model held in place by a proof or by a trace?
 
 A mutant is a specification with one small mistake in one function (`mutations`). It is killed by the first of these
-that notices it: one-step induction, the liveness premises, a run after which it differs from the model (`distinguish`), a
-path that no run takes. What nothing notices survives; `campaign` asks for a reason and a proof.
+that notices it: one-step induction, the liveness premises, a run after which it differs from the model (`distinguish`),
+a path that no run takes. What nothing notices survives; `campaign` asks for a reason and a proof.
 """
 
 from __future__ import annotations
@@ -180,9 +180,7 @@ class Mutated:
         for way in ways:
             yield from self.failed(Task(*found) for found in liveness.of_way(mutant, way))
         touched = {group for group, names in self.spec.fair.items() if not changed.keys().isdisjoint(names)}
-        yield from self.failed(
-            Task(*found) for found in liveness.of_state(mutant) if found[0].action in touched
-        )
+        yield from self.failed(Task(*found) for found in liveness.of_state(mutant) if found[0].action in touched)
 
     def failed(self, tasks: Iterable[Task]) -> Iterator[Task]:
         for task in tasks:
@@ -191,7 +189,7 @@ class Mutated:
 
     def broken_alone(self, changed: Mapping[str, Action[Any]], fact: str) -> bool:
         """Whether some step of the changed actions breaks this fact, and none breaks another: lemmas do not count."""
-        facts = {claim.name for claim in (*self.spec.facts, *self.spec.liveness)}
+        facts = {one.name for one in self.spec.facts} | {claim.name for claim in self.spec.liveness}
         found = False
         for task in self.failing(self.mutant(changed), changed):
             if task.obligation.fact == fact:

@@ -18,6 +18,10 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from vtpm_model import core
+from vtpm_proofs.leaves import is_record
+
+SMALL = 6
+"""Fields of a record that is small enough for mistakes in each of them."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,15 @@ class _Mistakes:
             for node in ast.walk(statement):
                 if self.calls(node, core.among):  # a member is left out rather than swapped
                     assert isinstance(node, ast.Call)
-                    done |= {id(part) for member in node.args[1:] for part in ast.walk(member)}
+                    done |= {id(member) for member in node.args[1:] if isinstance(member, ast.Name)}
                 if self.calls(node, core.require):  # the guard is dropped rather than turned round
                     assert isinstance(node, ast.Call)
-                    done.add(id(node.args[0]) if self.calls(node.args[0], core.negate) else id(node))
+                    done |= {id(condition) for condition in node.args if self.calls(condition, core.negate)}
         for statement in body:
             for node in ast.walk(statement):
-                if not (id(node) in done and isinstance(node, ast.Name | ast.Call) and not self.calls(node, core.require)):
+                if not (
+                    id(node) in done and isinstance(node, ast.Name | ast.Call) and not self.calls(node, core.require)
+                ):
                     yield from self.of(node)
 
     def of(self, node: ast.AST) -> Iterator[tuple[str, int, ast.FunctionDef]]:
@@ -117,11 +123,18 @@ class _Mistakes:
                     kept = ast.Call(node.func, node.args, [k for i, k in enumerate(node.keywords) if i != at])
                     what = f"does not set {keyword.arg} to {ast.unparse(keyword.value)}"
                     yield self.made(node, what, kept, line=keyword.value.lineno)
+                for name, value in self.other_fields(node):
+                    more = ast.Call(node.func, node.args, [*node.keywords, ast.keyword(name, value)])
+                    yield self.made(node, f"sets {name} to {ast.unparse(value)}, too", more)
             case ast.Call() if self.calls(node, core.among) and len(node.args) > 2:
                 for at in range(1, len(node.args)):
                     kept = ast.Call(node.func, [a for i, a in enumerate(node.args) if i != at], [])
                     what = f"leaves {ast.unparse(node.args[at])} out of {ast.unparse(node)}"
                     yield self.made(node, what, kept)
+                other_name = self.stranger(node)
+                if other_name is not None:
+                    more = ast.Call(node.func, [*node.args, ast.Name(other_name, ast.Load())], [])
+                    yield self.made(node, f"takes {other_name} into {ast.unparse(node)}", more)
             case ast.Call(args=[operand]) if self.calls(node, core.negate):
                 yield self.made(node, f"takes {ast.unparse(operand)} for its opposite", operand)
             case ast.Call(args=[premise, conclusion]) if self.calls(node, core.implies):
@@ -142,27 +155,52 @@ class _Mistakes:
                 other = ast.Compare(left, [_CLOSER[type(op)]()], [right])
                 yield self.made(node, f"takes {ast.unparse(node)} for {ast.unparse(other)}", other)
             case ast.Name(id=name, ctx=ast.Load()) if self.is_member(name):
-                member = self.names[name]
-                other_name = self.member_name(member)
-                if other_name is not None:
+                for other_name in self.neighbours(self.names[name]):
                     yield self.made(node, f"takes {name} for {other_name}", ast.Name(other_name, ast.Load()))
 
     def is_member(self, name: str) -> bool:
         return isinstance(self.names.get(name), IntEnum)
 
-    def member_name(self, member: IntEnum) -> str | None:
-        """The name, in the function's module, of the next member of an enumeration that has one there."""
+    def neighbours(self, member: IntEnum) -> list[str]:
+        """The names, in the function's module, of the members before and after one, if they have names there."""
         members = list(type(member))
         at = members.index(member)
-        for other in (*members[at + 1 :], *members[:at]):
-            for name, value in self.names.items():
-                if value is other:
-                    return name
-        return None
+        found = [self.name_of(members[at - 1]), self.name_of(members[(at + 1) % len(members)])]
+        return list(dict.fromkeys(name for name in found if name is not None and self.names[name] is not member))
+
+    def stranger(self, call: ast.Call) -> str | None:
+        """A member that `among` does not name, of the enumeration that it names members of."""
+        members = [self.names[a.id] for a in call.args[1:] if isinstance(a, ast.Name) and self.is_member(a.id)]
+        if not members:
+            return None
+        names = [self.name_of(member) for member in type(members[0]) if member not in members]
+        return next((name for name in reversed(names) if name is not None), None)
+
+    def name_of(self, member: IntEnum) -> str | None:
+        return next((name for name, value in self.names.items() if value is member), None)
+
+    def other_fields(self, call: ast.Call) -> list[tuple[str, ast.expr]]:
+        """Fields of a small record that a `replace` leaves alone, each with its least value.
+
+        Which record it is, is seen from the fields that are set; large ones would give more mutants than sense.
+        """
+        given = {keyword.arg for keyword in call.keywords}
+        records = [
+            thing
+            for thing in self.names.values()
+            if isinstance(thing, type) and is_record(thing) and given <= set(core.fields(thing))
+        ]
+        smallest = min(records, key=lambda cls: len(core.fields(cls)), default=None)
+        if smallest is None or len(core.fields(smallest)) > SMALL:
+            return []
+        others = [(name, sort) for name, sort in core.fields(smallest).items() if name not in given]
+        return [(name, ast.Constant(False if sort is bool else 0)) for name, sort in others if not is_record(sort)]
 
     def calls(self, node: ast.AST, function: Any) -> bool:
         """Whether the node calls that function of the core."""
-        return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and self.names.get(node.func.id) is function
+        return (
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and self.names.get(node.func.id) is function
+        )
 
     def made(
         self, node: ast.AST, mistake: str, instead: ast.AST, *, line: int | None = None

@@ -88,7 +88,9 @@ def replaced(spec: Spec[Any], old: FunctionType, new: FunctionType) -> dict[str,
     return {a.name: dataclasses.replace(a, run=runs[f]) for a in actions if (f := function_of(a)) is not None}
 
 
-def clones(changes: Mapping[FunctionType, FunctionType], wanted: Iterable[FunctionType]) -> dict[FunctionType, FunctionType]:
+def clones(
+    changes: Mapping[FunctionType, FunctionType], wanted: Iterable[FunctionType]
+) -> dict[FunctionType, FunctionType]:
     """The wanted functions, and all that lie between them and the changed ones, cloned to see the changes."""
     affected = [f for f in reached(wanted) if not uses(f).isdisjoint(changes)]
     spaces: dict[int, dict[str, Any]] = {}
@@ -96,7 +98,7 @@ def clones(changes: Mapping[FunctionType, FunctionType], wanted: Iterable[Functi
     for function in affected:
         source = changes.get(function, function)
         space = spaces.setdefault(id(function.__globals__), dict(function.__globals__))
-        made[function] = _with_globals(source, space, function.__closure__)
+        made[function] = _with_globals(source, space)
     for function in affected:
         space = spaces[id(function.__globals__)]
         for name in _names(function.__code__):
@@ -113,9 +115,8 @@ def clones(changes: Mapping[FunctionType, FunctionType], wanted: Iterable[Functi
     return made
 
 
-def _with_globals(function: FunctionType, space: dict[str, Any], cells: tuple[CellType, ...] | None) -> FunctionType:
+def _with_globals(function: FunctionType, space: dict[str, Any]) -> FunctionType:
     closure = tuple(CellType(cell.cell_contents) for cell in function.__closure__ or ()) or None
-    del cells
     clone = FunctionType(function.__code__, space, function.__name__, function.__defaults__, closure)
     clone.__kwdefaults__ = function.__kwdefaults__
     clone.__doc__, clone.__annotations__ = function.__doc__, function.__annotations__

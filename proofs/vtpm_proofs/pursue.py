@@ -1,8 +1,8 @@
 """Finds runs to paths that an ordinary search does not meet: from known states, towards what a path still lacks.
 
-A path is a conjunction of conditions. The search goes on from what is new, and among that from the state that leaves the
-fewest conditions unmet; so it finds its way to rare places, such as a backend that maps the page of a frontend that keeps
-no rule.
+A path is a conjunction of conditions. The search goes on, by turns, from the state that leaves the fewest of them unmet
+and from one that is new among those as far away; so it finds its way to rare places, such as a backend that maps the
+page of a frontend that keeps no rule.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _pursued(atlas: Atlas, system: System, way: Way, expanded: int) -> bool:
 
 
 class _Novelty:
-    """How new a state is among those as far away: 0 with a value that no leaf had, 1 with a new pair of values, else 2."""
+    """How new a state is among those as far away: 0 with a value never met in its leaf, 1 with a pair, else 2."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[int, int], int] = {}

@@ -1,4 +1,4 @@
-"""Every path of every action is taken by some run, or it is said why not: a proof about a path that nothing takes is void.
+"""Every path of every action is taken by some run, or it is said why not: a proof about an idle path is void.
 
 Paths are known by their decisions: the text of the line that asked, and what it came to. A witness is looked for in the
 states of an explicit search first, then by a bounded search with a solver from those states. What neither finds must be
@@ -142,7 +142,9 @@ def complaints(found: list[Witness]) -> list[str]:
         if name not in reasons:
             why = "no state with all facts takes it" if witness.how == "impossible" else "no run was found"
             said.append(f"{name} has no witness ({why}); remove it, or give a reason in {UNREACHED.name}")
-    for name in reasons:
-        if name.partition(".")[0] in systems and name not in missing:
-            said.append(f"{name} needs no reason in {UNREACHED.name} any more: it is reached, or gone")
+    said += [
+        f"{name} needs no reason in {UNREACHED.name} any more: it is reached, or gone"
+        for name in reasons
+        if any(name.startswith(f"{system}.") for system in systems) and name not in missing
+    ]
     return said

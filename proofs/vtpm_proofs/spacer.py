@@ -1,0 +1,177 @@
+"""A second proof without our lemmas: Z3's Spacer engine finds an invariant by itself, and one-step induction checks it.
+
+For each fact Spacer gets the initial state, the steps, and what must never be. It is told no lemma, only where to look:
+fields that no proof of the fact speaks of are left out of its view and may have any value at any time, which can make
+its task harder, but never its answer wrong. The invariant that it finds is not trusted: a plain solver is asked whether
+it holds at the start, is kept by every step of the whole system, and implies the fact.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtpm_model.core import Fact, Kind, Spec, Step
+from vtpm_proofs import terms
+from vtpm_proofs.cores import carry
+from vtpm_proofs.solvers import to_z3, variables
+from vtpm_proofs.symbolic import flat_terms, formula
+from vtpm_proofs.system import System, Way
+from vtpm_proofs.terms import Term
+
+SAFE, UNSAFE, UNDECIDED, NOT_ATTEMPTED = "safe", "unsafe", "undecided", "not attempted"
+
+SECONDS = 30.0
+"""How long Spacer may look for the invariant of one fact."""
+
+REASONS = Path(__file__).with_name("data") / "undecided.json"
+"""The facts that Spacer is not asked about unless all are: it found no invariant in the time that stands there."""
+
+
+@dataclass(frozen=True)
+class Second:
+    """What the second proof of a fact came to. `view`: how many leaves of the state Spacer saw; `clauses`: of its
+    invariant; `checks`: one-step queries that confirmed it."""
+
+    system: str
+    fact: str
+    verdict: str
+    view: int = 0
+    clauses: int = 0
+    checks: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """`system.fact`."""
+        return f"{self.system}.{self.fact}"
+
+
+def undecided() -> dict[str, str]:
+    """The facts that are known to be too hard, by `system.fact`, each with what was tried."""
+    if not REASONS.exists():
+        return {}
+    reasons: dict[str, str] = json.loads(REASONS.read_text())["facts"]
+    return reasons
+
+
+def prove_again(
+    spec: Spec[Any], facts: Collection[str] | None = None, *, seconds: float = SECONDS, everything: bool = False
+) -> Iterator[Second]:
+    """A second proof of each fact; `everything`: of those, too, that are known to be too hard."""
+    known = {} if everything else undecided()
+    asked = [fact for fact in spec.facts if facts is None or fact.name in facts]
+    attempt = None
+    for fact in asked:
+        reason = known.get(f"{spec.name}.{fact.name}")
+        if reason is not None:
+            yield Second(spec.name, fact.name, NOT_ATTEMPTED, reason=reason)
+            continue
+        attempt = attempt or _Attempt(spec)
+        yield attempt.at(fact, seconds)
+
+
+class _Attempt:
+    def __init__(self, spec: Spec[Any]) -> None:
+        import z3
+
+        self.z3 = z3
+        self.spec = spec
+        self.system = System(spec)
+        self.fields = flat_terms(self.system.before)
+        self.ways = [way for action in spec.actions for way in self.system.ways(action)]
+        self.carried = carry(spec)
+        self.sorts = [to_z3(term) for term in self.system.sorts]
+
+    def at(self, fact: Fact, seconds: float) -> Second:
+        """Look for an invariant that implies the fact, and confirm it."""
+        began = time.perf_counter()
+        z3 = self.z3
+        claims = list(self.claims(fact))
+        view = self.view(fact, [claim for _, claim in claims])
+        engine = z3.Fixedpoint()
+        engine.set(engine="spacer", timeout=int(seconds * 1000))
+        # the relation is to come back whole: nothing sliced off, nothing folded into another rule
+        for option in ("xform.slice", "xform.inline_linear", "xform.inline_eager"):
+            engine.set(option, False)  # noqa: FBT003
+        names = [to_z3(term) for term in view]
+        reached = z3.Function("reached", *[name.sort() for name in names], z3.BoolSort())
+        wrong = z3.Function("wrong", z3.BoolSort())
+        engine.register_relation(reached, wrong)
+        everything = [t for way in self.ways for t in (*way.conditions, *flat_terms(way.path.outcome))]
+        engine.declare_var(*[to_z3(t) for t in variables([*self.fields, *everything, *[c for _, c in claims]])])
+        start = dict(zip(self.fields, flat_terms(self.spec.init()), strict=True))
+        engine.fact(reached(*[to_z3(start[term]) for term in view]))
+        for way in self.ways:
+            after = dict(zip(self.fields, flat_terms(way.path.outcome), strict=True))
+            if any(after[term] is not term for term in view):
+                body = [reached(*names), *self.sorts, *map(to_z3, way.conditions)]
+                engine.rule(reached(*[to_z3(after[term]) for term in view]), body)
+        for way_of, claim in claims:
+            conditions = [] if way_of is None else [to_z3(term) for term in way_of.conditions]
+            engine.rule(wrong(), [reached(*names), *self.sorts, *conditions, to_z3(terms.negation(claim))])
+
+        def second(verdict: str, reason: str = "", clauses: int = 0, checks: int = 0) -> Second:
+            spent = time.perf_counter() - began
+            return Second(self.spec.name, fact.name, verdict, len(view), clauses, checks, spent, reason)
+
+        try:
+            answer = engine.query(wrong())
+        except z3.Z3Exception:
+            answer = z3.unknown
+        if answer == z3.sat:
+            if len(view) < len(self.fields):
+                return second(UNDECIDED, f"with {len(view)} of {len(self.fields)} fields in view it does not hold")
+            return second(UNSAFE, "Spacer found a run that breaks it")
+        if answer != z3.unsat:
+            return second(UNDECIDED, f"no invariant within {seconds:g} s")
+        invariant = z3.substitute_vars(engine.get_cover_delta(-1, reached), *names)
+        clauses = len(invariant.children()) if z3.is_and(invariant) else 1
+        checks = self.confirmed(invariant, start, claims)
+        if checks is None:
+            return second(UNDECIDED, "its invariant could not be confirmed", clauses)
+        return second(SAFE, "", clauses, checks)
+
+    def claims(self, fact: Fact) -> Iterator[tuple[Way | None, Term]]:
+        """What must hold: of every state, or of every step of a way."""
+        if fact.kind is not Kind.STEP:
+            yield None, self.system.invariants[fact.name]
+            return
+        for way in self.ways:
+            step = Step(way.action.name, way.action.by, way.picks)
+            claim = formula(fact.holds, self.system.before, step, way.path.outcome)
+            claim = terms.rewrite(claim, way.path.known)
+            if claim is not terms.TRUE:
+                yield way, claim
+
+    def view(self, fact: Fact, claims: list[Term]) -> list[Term]:
+        """The fields that Spacer sees: those of the fact, and of whatever our own proof of it rests on."""
+        ground = self.carried.ground([fact.name])
+        spoken = [*claims, *[term for name, term in self.system.invariants.items() if name in ground]]
+        seen = frozenset().union(*(terms.support(term) for term in spoken))
+        return [term for term in self.fields if term in seen]
+
+    def confirmed(self, invariant: Any, start: dict[Term, Term], claims: list[tuple[Way | None, Term]]) -> int | None:
+        """How many queries confirm the invariant on the whole system; None if one does not."""
+        z3 = self.z3
+        solver = z3.SimpleSolver()
+        solver.set("timeout", 20_000)
+        at_start = z3.substitute(invariant, *[(to_z3(old), to_z3(new)) for old, new in start.items()])
+        queries = [[z3.Not(at_start)]]
+        given = [invariant, *self.sorts]
+        for way in self.ways:
+            after = zip(self.fields, flat_terms(way.path.outcome), strict=True)
+            moved = z3.substitute(invariant, *[(to_z3(old), to_z3(new)) for old, new in after])
+            queries.append([*given, *map(to_z3, way.conditions), z3.Not(moved)])
+        for way_of, claim in claims:
+            conditions = [] if way_of is None else [to_z3(term) for term in way_of.conditions]
+            queries.append([*given, *conditions, to_z3(terms.negation(claim))])
+        for query in queries:
+            if solver.check(*query) != z3.unsat:
+                return None
+        return len(queries)
