@@ -163,12 +163,15 @@ def watch(
 def serve(*, run_dir: RunDirectory = RUN_DIRECTORY) -> None:
     """Serve a store to the domains of this host until interrupted; each finds it at DIR/domains/<domid>/xenstore.
 
+    A domain whose process ends, however it ends, is released, with all that it owns in the store.
+
     Example: vtpm xenstore serve --run-dir /run/vtpm
     """
+    from vtpm_impl.xen.host.directory import RunDirectory
     from vtpm_impl.xen.xenstore.server import Server, ServerError
 
     try:
-        server = Server(run_dir)
+        server = Server(run_dir, state_of=RunDirectory(run_dir).state_of)
     except ServerError as error:
         raise _wrong_use(str(error)) from None
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -27,10 +27,13 @@ STORIES = int(os.environ.get("XENSTORE_STORIES", "2500"))
 SEED = int(os.environ.get("XENSTORE_SEED", "0"))
 STEPS = 16
 
-TIGHT = Quotas(entries=8, watches=2, node_size=200, transactions=1, permissions=2, path=60)
+TIGHT = Quotas(entries=8, watches=2, node_size=200, transactions=1, permissions=2, transaction_nodes=9, path=60)
 OPTIONS = {
     "default": (Quotas(), []),
-    "tight": (TIGHT, ["-E", "8", "-W", "2", "-S", "200", "-t", "1", "-A", "2", "-M", "60"]),
+    "tight": (
+        TIGHT,
+        ["-E", "8", "-W", "2", "-S", "200", "-t", "1", "-A", "2", "-M", "60", "-Q", "transaction-nodes=9"],
+    ),
 }
 
 

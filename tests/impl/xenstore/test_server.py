@@ -21,7 +21,7 @@ import pytest
 from vtpm_impl.xen.xenstore.client import Client, Conflict, Disconnected, Event, XenstoreError
 from vtpm_impl.xen.xenstore.quotas import Quotas
 from vtpm_impl.xen.xenstore.server import BUSY, CLIENTS, HOPELESS, Server, ServerError, socket_path
-from vtpm_impl.xen.xenstore.wire import Message, MessageType, encode
+from vtpm_impl.xen.xenstore.wire import Message, MessageType, ProtocolError, encode
 
 
 @pytest.fixture
@@ -108,6 +108,22 @@ def test_a_release_ends_connections_and_takes_nodes_and_socket_away(folder: Path
     with pytest.raises(Disconnected):
         one.read("a")
     one.close()
+
+
+def test_a_domain_that_is_released_and_introduced_in_one_breath_finds_its_socket(folder: Path, control: Client) -> None:
+    with guest(folder, control, 1):
+        folder_of_1 = socket_path(folder, 1).parent
+        socket_path(folder, 1).unlink()
+        folder_of_1.rmdir()
+        folder_of_1.mkdir()  # as a process does that becomes the domain after another one
+        with raw(folder) as stream:
+            release = Message(MessageType.RELEASE, 1, 0, b"1\0")
+            introduce = Message(MessageType.INTRODUCE, 2, 0, b"1\x001\x001\0")
+            stream.sendall(encode(release) + encode(introduce))
+            stream.recv(100)
+            assert control.is_introduced(1)
+        with guest(folder, control, 1) as again, pytest.raises(XenstoreError, match="EACCES"):
+            again.read("a")
 
 
 def test_a_domain_whose_folder_goes_is_released_before_long(folder: Path, control: Client) -> None:
@@ -404,6 +420,39 @@ def test_no_answer_in_time_is_a_typed_error_and_ends_the_connection(folder: Path
             for said in ("does not answer in time", "is closed"):
                 with pytest.raises(Disconnected, match=said):
                     client.read("/a")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Message(MessageType.READ, 1, 0, b""), "a TRANSACTION_START was answered by a READ"),
+        (Message(MessageType.TRANSACTION_START, 1, 0, b"x\0"), "a transaction has a number, not b'x"),
+        (Message(MessageType.TRANSACTION_START, 1, 0, b"9" * 4000 + b"\0"), "a transaction has a number"),
+        (Message(MessageType.WATCH_EVENT, 0, 0, b"/a\0"), "an event is a path and a token, not b'/a"),
+    ],
+)
+def test_a_store_that_does_not_speak_the_protocol_is_told_of(folder: Path, answer: Message, said: str) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "odd"))
+        listener.listen()
+        with Client.connect(folder / "odd") as client:
+            other, _ = listener.accept()
+            with other:
+                other.sendall(encode(answer))
+                with pytest.raises(ProtocolError, match=said):
+                    next(client.transaction())
+
+
+def test_an_answer_that_comes_late_is_not_taken_for_another(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "late"))
+        listener.listen()
+        with Client.connect(folder / "late") as client:
+            other, _ = listener.accept()
+            with other:
+                other.sendall(encode(Message(MessageType.READ, 77, 0, b"not this")))
+                other.sendall(encode(Message(MessageType.READ, 1, 0, b"this")))
+                assert client.read("/a") == b"this"
 
 
 def test_what_cannot_be_sent_is_refused_with_its_path(control: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 import socket
 import threading
@@ -16,6 +17,7 @@ from typing import Final, NamedTuple
 
 from vtpm_impl.xen.xenstore.wire import ERRORS, Decoder, Message, MessageType, ProtocolError, encode, strings
 
+_TRANSACTION: Final = re.compile(rb"[1-9][0-9]{0,9}\0")
 XENBUS: Final = Path("/dev/xen/xenbus")
 
 
@@ -184,7 +186,7 @@ class Transaction(_Requests):
             return
         try:
             self._end(commit=kind is None)
-        except Disconnected:
+        except (Disconnected, XenstoreError):
             if kind is None:
                 raise  # else what went wrong first is what is told
 
@@ -313,6 +315,8 @@ class Client(_Requests):
         """
         for _ in range(attempts):
             started = self._request(MessageType.TRANSACTION_START, "", b"\0")
+            if not _TRANSACTION.fullmatch(started):
+                raise ProtocolError(f"a transaction has a number, not {started!r}")
             transaction = Transaction(self, int(started[:-1]))
             yield transaction
             if not transaction.conflict:
@@ -350,8 +354,8 @@ class Client(_Requests):
             try:
                 self._stream.write(frame, deadline)
                 answer = self._answer(deadline)
-            except (Disconnected, ProtocolError):
-                self._broken = True  # an answer that comes late must not be taken for that to another request
+            except BaseException:
+                self._broken = True  # a request may be half sent, and its answer may yet come
                 raise
         if answer.type == MessageType.ERROR:
             raise XenstoreError(kind.name, path, answer.payload.rstrip(b"\0").decode("latin-1"))

@@ -217,12 +217,10 @@ class Server:
         if client.connection not in self._clients:
             return  # gone by an earlier event of the same round
         if mask & selectors.EVENT_READ:
-            domains_change = False
             for request in self._receive(client):
                 self._deliver(self._store.handle(client.connection, request))
-                domains_change |= request.type in (MessageType.INTRODUCE, MessageType.RELEASE)
-            if domains_change:
-                self._follow_introductions()
+                if request.type in (MessageType.INTRODUCE, MessageType.RELEASE):
+                    self._follow_introductions()
         self._touched.add(client)
         self._flush()
 
@@ -286,6 +284,7 @@ class Server:
         with contextlib.suppress(OSError):  # somebody else keeps something there
             (self._directory / "domains" / str(CONTROL_DOMAIN)).rmdir()
         self._selector.close()
+        wake, self._wake = self._wake, -1  # `look` must not write to what may get this number next
+        os.close(wake)
         os.close(self._woken)
-        os.close(self._wake)
         os.close(self._lock)

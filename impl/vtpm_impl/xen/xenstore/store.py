@@ -6,7 +6,7 @@ Source: Xen 4.17, `docs/misc/xenstore.txt`, and Debian's xenstored observed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Final
 
@@ -347,14 +347,10 @@ class Store:
         above = paths.parent(path)
         parent = view.get(above)
         assert parent is not None, "a node without a parent"
-        order: list[tuple[str, Node]] = []
-        rest = [path]
-        while rest:
-            each = rest.pop()
-            node = view.get(each)
-            assert node is not None, "a child without a node"
-            order.append((each, node))
-            rest += [paths.child(each, name) for name in reversed(node.names())]
+        try:
+            order = list(_subtree(view, path))
+        except TooManyNodes:
+            raise Refused("EIO") from None
         for each, node in _children_first(order):
             view.delete(each)
             self._fire(view, each, node, exact=each != path)
@@ -479,10 +475,7 @@ class Store:
             raise
         if path == "/":
             raise Refused("EINVAL")
-        try:
-            self._remove_subtree(view, path)
-        except TooManyNodes:
-            raise Refused("EIO") from None
+        self._remove_subtree(view, path)
         return b"OK\0"
 
     def _set_permissions(self, connection: Connection, view: View, payload: bytes) -> bytes:
@@ -667,6 +660,17 @@ class Store:
         domid = leading_number(given)
         domain = self._domains.get(domid)
         return b"T\0" if domid == SELF or (domain is not None and domain.introduced) else b"F\0"
+
+
+def _subtree(view: View, path: str) -> Iterator[tuple[str, Node]]:
+    """Give a node and all below it, parents first, siblings in order."""
+    rest = [path]
+    while rest:
+        each = rest.pop()
+        node = view.get(each)
+        assert node is not None, "a child without a node"
+        yield each, node
+        rest += [paths.child(each, name) for name in reversed(node.names())]
 
 
 def _children_first(order: list[tuple[str, Node]]) -> list[tuple[str, Node]]:
