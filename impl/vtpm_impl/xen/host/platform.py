@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from vtpm_impl.toolstack import domains
+from vtpm_impl.toolstack.devices import Toolstack
 from vtpm_impl.xen.host.directory import RunDirectory
 from vtpm_impl.xen.host.grants import HostGrant, HostMapping
 from vtpm_impl.xen.host.ports import HostPort
@@ -20,6 +21,9 @@ from vtpm_impl.xen.xenstore.store import CONTROL_DOMAIN
 
 FIRST_NUMBER: Final = 8
 """The first grant and port of a domain. Numbers are not used again: a stale one means nothing."""
+
+PATIENCE: Final = 1.0
+"""Seconds that a domain's start or end waits for each backend of its devices to close them."""
 
 
 class HostDomain:
@@ -36,6 +40,7 @@ class HostDomain:
         try:
             if domid != CONTROL_DOMAIN:
                 with _control(run_directory) as control:
+                    Toolstack(control).destroy_all(domid, timeout=PATIENCE)
                     domains.build(control, domid)
         except BaseException:
             self.directory.give_back(domid, self._lock)
@@ -64,6 +69,7 @@ class HostDomain:
             platform.close()
         if self.domid != CONTROL_DOMAIN:
             with contextlib.suppress(PlatformError), _control(self.directory.path) as control:
+                Toolstack(control).destroy_all(self.domid, timeout=PATIENCE)
                 domains.remove(control, self.domid)
         self.directory.give_back(self.domid, self._lock)
 
