@@ -216,7 +216,7 @@ class Reader:
             name,
             read_picks,
             tuple(seen),
-            self._contents(number, contents) if contents else (),
+            () if contents is None else self._contents(number, contents),
             tuple(numbers),
             tuple(fixed),
             frozenset(numbered),
