@@ -31,7 +31,7 @@ GAP = 8
 """Numbers at least so far apart are only known to be far apart; hidden steps may count on by less than that."""
 
 NOWHERE = -1
-"""The label of a number that is far from all numbers of a place: no state can come to have it within one line."""
+"""The label of a number that lies far from both its neighbours: no state that is looked at comes to have it."""
 
 Numbers: TypeAlias = Sequence[int]
 """The real numbers behind the labels of a place, in the same order."""
@@ -278,7 +278,8 @@ def _labels(numbers: Sequence[int]) -> tuple[int, ...]:
 def _label(labels: tuple[int, ...], numbers: Numbers, number: int) -> int:
     index = bisect_right(numbers, number) - 1
     further = number - numbers[index]
-    return labels[index] + further if further < GAP else NOWHERE
+    near = further < GAP or index == len(numbers) - 1
+    return labels[index] + further if near else NOWHERE
 
 
 def _numbering(state: type[Any]) -> tuple[Callable[[Any], Iterator[int]], Callable[[Any, Mapping[int, int]], Any]]:

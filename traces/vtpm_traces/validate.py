@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vtpm_model.core import Disabled, Spec
@@ -58,15 +58,12 @@ class _ShowsNumbers(Exception):
     """A line shows a number, and numbers were not kept."""
 
 
-class _Undetermined(Exception):
-    """A line gives the content of a number that the log does not determine."""
-
-
 @dataclass(slots=True)
 class _At:
     """Where the specification can be after some lines, and how the last of them led there.
 
-    Without a move, the table of beliefs was begun anew, with the states of the entry before in the same order.
+    The move ends at `end`; where the place is another one, each of its states is one of `sources`, in the same order:
+    states at the end or, without a move, where the table of beliefs was begun anew, of the place before.
     """
 
     beliefs: Beliefs
@@ -76,16 +73,20 @@ class _At:
     number: int = 0
     event: Event | None = None
     move: Move | None = None
+    end: Place | None = None
+    sources: tuple[int, ...] = ()
 
 
 class _Validation:
     def __init__(self, spec: Spec[Any], log: Log, bounds: Bounds, *, keep_run: bool) -> None:
         self.spec, self.log, self.keep_run = spec, log, keep_run
         self.all_care = Care(None, bounds.closure)
+        self.more_care = [(back, replace(care, bound=min(care.bound, bounds.closure))) for back, care in MORE_CARE]
         self.reader = Reader(spec, log)
         self.hidden = self.reader.hidden()
         self.steps = Steps(spec, self.reader.candidates())
         self.said: dict[tuple[str, Any], tuple[Hashable, int]] = {}  # what was said of a number, after how many lines
+        self.narrowed = 0  # the line that gave a content for a number that it may have had several of
         self.lines = 0
         self.met = 1
         self.widest = 1
@@ -98,15 +99,11 @@ class _Validation:
             if not more:
                 return self._done(Outcome.ACCEPTED, run=tuple(run))
         try:
-            try:
-                if any(s.number for action in self.spec.actions for s in self.steps.sorts(action.name).values()):
-                    raise _ShowsNumbers
-                return self._through_places(state, run, numbered=False)
-            except _ShowsNumbers:
-                self.said.clear()
-                return self._through_places(state, run, numbered=True)
-        except _Undetermined as why:
-            return self._done(Outcome.UNDECIDED, reason=str(why))
+            if any(sort.number for action in self.spec.actions for sort in self.steps.sorts(action.name).values()):
+                raise _ShowsNumbers
+            return self._through_places(state, run, numbered=False)
+        except _ShowsNumbers:
+            return self._through_places(state, run, numbered=True)
 
     def _while_one_state(self, state: Any, taken: list[Taken]) -> tuple[Any, bool]:
         """The state before the first line that is not, with all its picks, one possible step; and if there is one."""
@@ -164,12 +161,12 @@ class _Validation:
         if result is None:
             return None
         place, numbers, move = result
-        after = _At(here.beliefs, place, numbers, here.lines + 1, number, event, move)
-        return after if not event.contents or self._agrees(after, event) else None
+        after = _At(here.beliefs, place, numbers, here.lines + 1, number, event, move, place)
+        return self._agreeing(after, event) if event.contents else after
 
     def _with_more_care(self, history: deque[_At], number: int, event: Event) -> bool:
         """Whether the line was found possible by following the last lines again; the history then ends with it."""
-        for back, care in MORE_CARE:
+        for back, care in self.more_care:
             first = max(0, len(history) - 1 - back)
             again = list(itertools.islice(history, first + 1, None))
             found: list[_At] = []
@@ -209,19 +206,28 @@ class _Validation:
         states = [here.beliefs.real(here.place, here.numbers, index) for index in here.place.states]
         self.met += len(here.beliefs.states)
         beliefs = Beliefs(self.spec, self.steps, self.hidden, numbered=here.beliefs.numbered)
-        return _At(beliefs, *beliefs.at(states), here.lines)
+        return _At(beliefs, *beliefs.at(states), here.lines, sources=here.place.states)
 
-    def _agrees(self, after: _At, event: Event) -> bool:
-        """Whether what the line says of numbered things agrees with what was said of them before; it is noted."""
+    def _agreeing(self, after: _At, event: Event) -> _At | None:
+        """The states in which what the line says of numbered things agrees with what was said before; it is noted."""
+        states = {index: after.beliefs.real(after.place, after.numbers, index) for index in after.place.states}
         for kind, leaf, content in event.contents:
-            states = (after.beliefs.real(after.place, after.numbers, index) for index in after.place.states)
-            values = {leaf.get(state) for state in states}
-            if len(values) > 1:
-                raise _Undetermined(f"line {after.number} gives a content for {leaf.path}, and no line its value")
-            known, _ = self.said.setdefault((kind, values.pop()), (content, after.lines))
-            if known != content:
-                return False
-        return True
+            agreeing = {
+                index: state
+                for index, state in states.items()
+                if self.said.get((kind, leaf.get(state)), (content, 0))[0] == content
+            }
+            if not agreeing:
+                return None
+            number = leaf.get(next(iter(agreeing.values())))
+            states = {index: state for index, state in agreeing.items() if leaf.get(state) == number}
+            if len(states) < len(agreeing) and not self.narrowed:
+                self.narrowed = after.number
+            self.said.setdefault((kind, number), (content, after.lines))
+        if len(states) == len(after.place.states):
+            return after
+        place, numbers = after.beliefs.at(list(states.values()))
+        return replace(after, place=place, numbers=numbers, sources=tuple(states))
 
     def _forget_after(self, lines: int) -> None:
         if self.said:
@@ -235,10 +241,11 @@ class _Validation:
         path: list[tuple[str, Mapping[str, Any], tuple[Origin, ...]]] = []
         wanted = entries[-1].place.states[0]
         for before, at in zip(entries[-2::-1], entries[:0:-1], strict=True):
-            if at.move is None or at.event is None:
-                wanted = before.place.states[at.place.states.index(wanted)]
+            if at.sources:
+                wanted = at.sources[at.place.states.index(wanted)]
+            if at.move is None or at.event is None or at.end is None:
                 continue
-            landing = at.beliefs.landing(at.move, at.place, wanted)
+            landing = at.beliefs.landing(at.move, at.end, wanted)
             path.append((at.event.action, {**landing.picks, **at.event.picks}, (self._origin(at.number, at.event),)))
             wanted = landing.before
             while (hidden := before.place.reached[wanted]) is not None:
@@ -265,6 +272,8 @@ class _Validation:
         if at.beliefs.cut:
             outcome = Outcome.UNDECIDED
             reason = f"hidden steps lead to more than {self.all_care.bound} states before some line"
+        elif self.narrowed:
+            outcome, reason = Outcome.UNDECIDED, f"no line determines what line {self.narrowed} gives the content of"
         elif self.steps.untried:
             outcome = Outcome.UNDECIDED
             reason = f"not all values were tried of {', '.join(sorted(self.steps.untried))}; log or give candidates"
