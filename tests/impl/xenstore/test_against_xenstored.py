@@ -197,3 +197,14 @@ def test_a_store_without_one_rule_is_found_out(rule: str, monkeypatch: pytest.Mo
                 break
     assert found is not None, "no story of 1000 is different without it"
     assert len(shrunk(both, found).story) <= 9
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", "Failed"), ("", "Skipped")])
+def test_a_missing_xenstored_fails_continuous_integration_and_nobody_else(
+    ci: str, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr(debian, "XENSTORED", Path("/no/xenstored"))
+    with pytest.raises(BaseException, match="/no/xenstored is not installed") as said:  # neither is an Exception
+        debian.required()
+    assert type(said.value).__name__ == outcome
