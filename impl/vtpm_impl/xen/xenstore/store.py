@@ -1,7 +1,7 @@
 """The store itself: takes requests, gives answers and events; no input or output, and nothing left to chance.
 
 It behaves as xenstored of Xen 4.17 does, answer by answer, but for what `tests/impl/xenstore/deviations.py` lists.
-Source: Xen 4.17, `docs/misc/xenstore.txt`, and Debian's xenstored observed.
+Source: Xen 4.17, `docs/misc/xenstore.txt`; `tools/xenstore/xenstored_*.c` read for facts; Debian's xenstored observed.
 """
 
 from __future__ import annotations
