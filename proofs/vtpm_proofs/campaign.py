@@ -286,7 +286,7 @@ def _candidates(spec: Spec[Any], fact: str, verdicts: Sequence[Verdict]) -> list
     variants = [
         -at - 1
         for at, variant in enumerate(_variants.values())
-        if variant.name.startswith(f"{spec.name}+") and _changed(spec, variant)
+        if variant.name.startswith(f"{spec.name}+") and variant.state is spec.state and _changed(spec, variant)
     ]
     return [*likely, *variants, *possible]
 
