@@ -116,7 +116,7 @@ class Grounds:
         return not self._facts_broken(before, step, after)
 
     def _facts_broken(self, before: Any, step: Step, after: Any) -> list[str]:
-        facts = self.spec.facts
+        facts = [fact for fact in self.spec.facts if not fact.derived_from]
         return [f.name for f in facts if not (f.holds(before, step, after) if f.kind is Kind.STEP else f.holds(after))]
 
     def run(self, difference: Distinction) -> tuple[Move, ...]:

@@ -365,6 +365,8 @@ class Inliner:
 
     def merge(self, values: list[Value]) -> tuple[Value, list[list[Node]]]:
         """One value for several ways to compute it, and what each way must assign."""
+        if any(isinstance(value, Open) for value in values):
+            values = [self.opened(value) if isinstance(value, Known) else value for value in values]
         first = values[0]
         if all(value == first for value in values):
             return first, [[] for _ in values]

@@ -188,8 +188,12 @@ class Mutated:
                 yield task
 
     def broken_alone(self, changed: Mapping[str, Action[Any]], fact: str) -> bool:
-        """Whether some step of the changed actions breaks this fact, and none breaks another: lemmas do not count."""
-        facts = {one.name for one in self.spec.facts} | {claim.name for claim in self.spec.liveness}
+        """Whether some step of the changed actions breaks this fact, and none breaks another.
+
+        Lemmas do not count, nor facts that follow from others.
+        """
+        facts = {one.name for one in self.spec.facts if not one.derived_from}
+        facts |= {claim.name for claim in self.spec.liveness}
         found = False
         for task in self.failing(self.mutant(changed), changed):
             if task.obligation.fact == fact:

@@ -109,7 +109,7 @@ def by_solver(system: System, way: Way, grounds: Grounds) -> tuple[str, tuple[Mo
         return "none", None
     asked: set[Term] = set()
     for number, state in enumerate(grounds.atlas.states):
-        values = {term: terms.constant(value) for term, value in zip(names, flatten(state), strict=True)}
+        values = {term: _constant(term, value) for term, value in zip(names, flatten(state), strict=True)}
         left = terms.rewrite(condition, values)
         if left is terms.FALSE or left in asked:
             continue
@@ -122,6 +122,10 @@ def by_solver(system: System, way: Way, grounds: Grounds) -> tuple[str, tuple[Mo
             picks = {name: decode(sort, way.picks[name], model) for name, sort in way.action.picks.items()}
             return "solver", (*grounds.atlas.run_to(number), Move(way.action.name, picks))
     return "none", None
+
+
+def _constant(term: Term, value: int) -> Term:
+    return terms.constant(bool(value) if term.sort == terms.BOOL else value)
 
 
 def explained() -> dict[str, str]:
