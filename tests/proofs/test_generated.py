@@ -166,7 +166,7 @@ def only_a_frontend_counts_up(before: Room, step: Step, after: Room) -> bool:
     if step.by == Actor.FRONTEND:
         left = step.picks["left"]
         kept: bool = implies(left, before.right == after.right)
-        return kept & (step.picks.get("nothing", True) == True)  # noqa: E712
+        return kept & bool(step.picks.get("nothing", True))
     return step.name == "swaps" or after.count <= before.count
 
 
