@@ -173,13 +173,13 @@ def test_more_hidden_steps_than_the_bound_are_undecided_and_never_refused(tmp_pa
 
 
 def test_steps_that_only_count_end_where_no_line_shows_the_count(tmp_path: Path) -> None:
-    read = write(
-        tmp_path / "a",
-        [RING_BELL, RING_BELL],
-        hidden=["sender_puts", "taker_takes"],
-        candidates={"sender_puts.weight": [5]},
-    )
-    assert validate.validate(BOX, read).outcome is Outcome.REFUSED
+    crash = {"action": "backend_crashes"}
+    read = write(tmp_path / "a", [crash, crash], system="ring", hidden=["frontend_connects", "frontend_leaves"])
+    assert validate.validate(RING, read).outcome is Outcome.REFUSED
+    numbered = {**crash, "after": {"crashed_in": 3}}
+    read = write(tmp_path / "b", [numbered, crash], system="ring", hidden=["frontend_connects", "frontend_leaves"])
+    verdict = validate.validate(RING, read, bounds=FEW)
+    assert (verdict.outcome, verdict.lines) == (Outcome.UNDECIDED, 1)
 
 
 def test_contents_must_agree(tmp_path: Path) -> None:

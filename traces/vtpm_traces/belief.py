@@ -7,7 +7,8 @@ place to the next one is found once and remembered.
 
 Where the lines show numbers, the states of a place share their labels: differences below GAP are kept, larger ones
 become GAP, and the real numbers go along beside the place. Where no line does, only the order counts, in each state by
-itself; hidden steps that merely count then come to an end.
+itself; hidden steps that merely count then come to an end. Where it is not known that numbers are only compared, all
+differences are kept.
 
 A line may be followed with care: after all hidden steps that can come before it; or quickly: only after those that take
 the least effort, and perhaps a little more. What is possible quickly is possible; what is not may be so with more care.
@@ -22,13 +23,15 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 from vtpm_model.core import Spec, fields
-from vtpm_traces.identities import by_order
+from vtpm_traces.identities import by_order, kinds
 from vtpm_traces.log import Event
 from vtpm_traces.steps import Steps, effort
 from vtpm_traces.values import leaves, sort_of
 
 GAP = 8
 """Numbers at least so far apart are only known to be far apart; hidden steps may count on by less than that."""
+
+ALL_DIFFERENCES = 1 << 400
 
 NOWHERE = -1
 """The label of a number that lies far from both its neighbours: no state that is looked at comes to have it."""
@@ -113,6 +116,7 @@ class Beliefs:
         self.cut = False  # a line was followed with all care, and not after all hidden steps
         self._numbers_of, self._renumber = _numbering(spec.state)
         self._by_order = by_order(spec.state)
+        self._gap = GAP if kinds(spec.state) is not None else ALL_DIFFERENCES
         self.widest = 1
 
     def at(self, states: Sequence[Any]) -> tuple[Place, Numbers]:
@@ -120,7 +124,7 @@ class Beliefs:
         if not self.numbered:
             return self._place(tuple(self._known(state) for state in states), ()), ()
         numbers = sorted({0}.union(*(self._numbers_of(state) for state in states)))
-        labels = _labels(numbers)
+        labels = _labels(numbers, self._gap)
         renaming = dict(zip(numbers, labels, strict=True))
         return self._place(tuple(self._known(self._renumber(state, renaming)) for state in states), labels), numbers
 
@@ -128,7 +132,7 @@ class Beliefs:
         """The place after a line, the numbers behind it, and the move; None if the line was not found possible."""
         given: tuple[int, ...] = ()
         if event.numbers:
-            given = tuple([_label(place.labels, numbers, number) for number in event.numbers])
+            given = tuple([_label(place.labels, numbers, number, self._gap) for number in event.numbers])
         key = (event.key, given, care.more, care.bound)
         try:
             move = place.moves[key]
@@ -142,7 +146,7 @@ class Beliefs:
             after = numbers if move.same else [numbers[index] for index, _ in move.origins]
             return move.end, after, move
         after = [numbers[index] + added for index, added in move.origins]
-        labels = _labels(after)
+        labels = _labels(after, self._gap)
         end = move.ends.get(labels)
         if end is None:
             end = move.ends[labels] = self._end(move, labels)
@@ -164,7 +168,7 @@ class Beliefs:
 
     def _expand(self, place: Place) -> None:
         """Take one hidden step from the states of the least effort from which none was taken yet."""
-        far = frozenset(high - 2 for low, high in pairwise(place.labels) if high - low == GAP)
+        far = frozenset(high - 2 for low, high in pairwise(place.labels) if high - low == self._gap)
         for index in place.by_effort[place.expanded]:
             if not far.isdisjoint(self.numbers[index]):
                 place.held_up = True  # one step more, and the line itself, and numbers far apart would seem to meet
@@ -222,7 +226,7 @@ class Beliefs:
             origins.append((index, label - place.labels[index]))
         move = Move(raw, labels, tuple(origins), same=labels == place.labels)
         if not any(added for _, added in origins):
-            move.ends[labels] = self._end(move, _labels(labels))
+            move.ends[labels] = self._end(move, _labels(labels, self._gap))
             move.end = move.ends[labels][0]
         return move
 
@@ -263,22 +267,22 @@ class Beliefs:
         return index
 
 
-def _labels(numbers: Sequence[int]) -> tuple[int, ...]:
-    """The labels of ascending numbers, the first of which is 0: differences up to GAP are kept."""
+def _labels(numbers: Sequence[int], gap: int) -> tuple[int, ...]:
+    """The labels of ascending numbers, the first of which is 0: differences up to the gap are kept."""
     label = before = 0
     labels = []
     for number in numbers:
         step = number - before
-        label += step if step < GAP else GAP
+        label += step if step < gap else gap
         before = number
         labels.append(label)
     return tuple(labels)
 
 
-def _label(labels: tuple[int, ...], numbers: Numbers, number: int) -> int:
+def _label(labels: tuple[int, ...], numbers: Numbers, number: int, gap: int) -> int:
     index = bisect_right(numbers, number) - 1
     further = number - numbers[index]
-    near = further < GAP or index == len(numbers) - 1
+    near = further < gap or index == len(numbers) - 1
     return labels[index] + further if near else NOWHERE
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from vtpm_model.core import Disabled, Spec
 from vtpm_traces.belief import Beliefs, Care, Move, Numbers, Place
 from vtpm_traces.files import BadInput
+from vtpm_traces.identities import kinds
 from vtpm_traces.log import Event, Log, Reader
 from vtpm_traces.observe import Origin
 from vtpm_traces.steps import Steps
@@ -99,11 +100,16 @@ class _Validation:
             if not more:
                 return self._done(Outcome.ACCEPTED, run=tuple(run))
         try:
-            if any(sort.number for action in self.spec.actions for sort in self.steps.sorts(action.name).values()):
+            if not self._counts_only():
                 raise _ShowsNumbers
             return self._through_places(state, run, numbered=False)
         except _ShowsNumbers:
             return self._through_places(state, run, numbered=True)
+
+    def _counts_only(self) -> bool:
+        """Whether it is known that the actions only compare numbers and count on, and nobody picks one."""
+        picks = (sort for action in self.spec.actions for sort in self.steps.sorts(action.name).values())
+        return kinds(self.spec.state) is not None and not any(sort.number for sort in picks)
 
     def _while_one_state(self, state: Any, taken: list[Taken]) -> tuple[Any, bool]:
         """The state before the first line that is not, with all its picks, one possible step; and if there is one."""
