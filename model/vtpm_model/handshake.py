@@ -82,6 +82,7 @@ class Device(Ring):
     seen_keys: Nat  # the keys as it read them then
     seen_v2: bool
     # the frontend
+    fresh: bool  # it has a page and a port that nobody has used yet
     peer_v2: bool  # it has read the backend's feature-protocol-v2 for this connection
 
 
@@ -95,7 +96,7 @@ def no_device() -> Device:
         fe_state=UNKNOWN, be_state=UNKNOWN, keys=0, fe_v2=False, be_v2=False, online=False, complete=False,
         backend_told=False,
         tracked=False, leaving=False, seen=UNKNOWN, seen_keys=0, seen_v2=False,
-        peer_v2=False,
+        fresh=False, peer_v2=False,
     )  # fmt: skip
 
 
@@ -369,7 +370,7 @@ def frontend_allocates(s: D) -> D:
     """The frontend takes a zeroed page and a port; to connect again, it first waits until the backend let go."""
     require(negate(s.granted))
     require((s.fe_state == INITIALISING) | ((s.fe_state == CLOSED) & among(s.be_state, INIT_WAIT, CLOSED)))
-    return replace(ring.with_new_page(s), peer_v2=False)
+    return replace(ring.with_new_page(s), fresh=True, peer_v2=False)
 
 
 @action(by=FRONTEND, cites=(sources.LINUX_PUBLISHES_KEYS, sources.TPMFRONT_PUBLISHES_KEYS))
@@ -425,6 +426,11 @@ def frontend_starts_closing(s: D) -> D:
     return write_fe_state(stop_using(s), CLOSING)
 
 
+def without_page(s: D) -> D:
+    """The state after the frontend has let go of its page and port, used or not."""
+    return replace(ring.without_page(s), fresh=False)
+
+
 def stop_using(s: D) -> D:
     """The state after the frontend has ended every wait; it still holds its page."""
     return replace(
@@ -473,14 +479,14 @@ def frontend_releases_page(s: D) -> D:
     require(s.granted)
     require(negate(s.open))
     require(negate(among(s.fe_state, INITIALISED, CONNECTED)))
-    return ring.without_page(s)
+    return without_page(s)
 
 
 @action(by=FRONTEND, cites=(sources.LINUX_RESUME, sources.CLOSE_LEAVES_THE_PEER_UNBOUND))
 def frontend_vanishes(s: D) -> D:
     """The guest crashes, is reset, or resumes on another host: page and port are gone, the nodes stay."""
     require(s.granted)
-    return ring.without_page(s)
+    return without_page(s)
 
 
 # ---------------------------------------------------------------------------------------------------------- facts
@@ -587,6 +593,12 @@ def the_backend_knows_the_keys(s: Device) -> bool:
     """What the backend has read of the keys is what the open connection published."""
     read = s.tracked & negate(s.backend_told) & s.open & among(s.fe_state, INITIALISED, CONNECTED)
     return implies(read, s.seen_keys == s.keys)
+
+
+@lemma
+def a_fresh_page_is_empty(s: Device) -> bool:
+    """Nobody has written into a page that was not used yet."""
+    return implies(s.fresh, s.granted & negate(s.open) & (s.page == ring.EMPTY_PAGE))
 
 
 @lemma
@@ -796,7 +808,7 @@ FACTS = (
 )
 
 LEMMAS = (
-    ring.a_fresh_page_is_empty,
+    a_fresh_page_is_empty,
     a_device_is_tracked_by_a_living_backend,
     an_open_connection_is_published,
     the_backend_knows_the_keys,

@@ -33,7 +33,7 @@ def counted(s: D, state: RingState) -> D:
 def frontend_takes_a_page(s: D, state: RingState, length: U32, extra: U8) -> D:
     """It grants another page, or the same one anew, with anything in it."""
     s = ring.with_new_page(ring.without_page(s))
-    s = replace(s, fresh=False, open=True)
+    s = replace(s, open=True)
     return counted(replace(s, page=stored(s, s.page, state, length, extra)), state)
 
 

@@ -27,7 +27,7 @@ def frontend_allocates(s: D) -> D:
     """A driver that is bound, or bound again, takes a new page and port without a look at the backend."""
     require(negate(s.granted))
     require(among(s.fe_state, INITIALISING, CLOSED))
-    return ring.with_new_page(s)
+    return replace(ring.with_new_page(s), fresh=True)
 
 
 @action(by=FRONTEND, cites=(sources.LINUX_RESUME, sources.XENBUS_DEV_RESUME))
@@ -35,7 +35,7 @@ def frontend_resumes(s: D) -> D:
     """After a resume the driver forgets its page, whatever the backend still maps, and takes a new one."""
     require(s.open)
     require(among(s.fe_state, INITIALISED, CONNECTED))
-    return ring.with_new_page(ring.without_page(s))
+    return replace(ring.with_new_page(ring.without_page(s)), fresh=True)
 
 
 @action(by=FRONTEND, cites=sources.LINUX_PUBLISHES_KEYS)

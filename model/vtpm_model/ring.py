@@ -68,7 +68,6 @@ class Ring:
     # the connection
     epoch: Nat  # the page and port that the frontend allocated last, 0: none yet
     granted: bool  # the frontend still holds them, its grant and port are live
-    fresh: bool  # nobody has used them yet
     open: bool  # the frontend uses them: it has told the backend, and has not closed
     page: Page  # the page of that epoch
     mapped: Nat  # the epoch whose page and port the backend holds, 0: none
@@ -107,7 +106,7 @@ R = TypeVar("R", bound=Ring)
 def at_rest() -> Ring:
     """Nobody is connected; the backend is up."""
     return Ring(
-        epoch=0, granted=False, fresh=False, open=False, page=EMPTY_PAGE, mapped=0, old_page=EMPTY_PAGE, kept=False,
+        epoch=0, granted=False, open=False, page=EMPTY_PAGE, mapped=0, old_page=EMPTY_PAGE, kept=False,
         base=0, to_backend=False, to_frontend=False,
         request=0, waiting=False, awake=False, frontend_owes_event=False, cancelling=False, cancelled=False,
         delivered=0,
@@ -257,7 +256,6 @@ def frontend_cancels_at_rest(s: R) -> R:
 def backend_wakes(s: R) -> R:
     """The backend's handler takes the event and reads the state byte; what it does not await is spurious."""
     require(s.to_backend)
-    require(s.mapped != 0)
     require(negate(s.acking))
     state = backend_page(s).state
     news = negate(serving(s)) & negate(s.ready)
@@ -387,16 +385,13 @@ def backend_starts(s: R) -> R:
 def with_new_page(s: R) -> R:
     """The state after the frontend has allocated a zeroed page and an unbound port: a new epoch."""
     old_page = s.page if s.mapped == s.epoch else s.old_page
-    return replace(
-        s, epoch=s.epoch + 1, granted=True, fresh=True, page=EMPTY_PAGE, old_page=old_page, base=s.request,
-        to_frontend=False,
-    )  # fmt: skip
+    return replace(s, epoch=s.epoch + 1, granted=True, page=EMPTY_PAGE, old_page=old_page, base=s.request)
 
 
 def without_page(s: R) -> R:
     """The state after the frontend has let go of its page and port; a page that is mapped is kept, not reused."""
     return replace(
-        s, granted=False, fresh=False, open=False, kept=s.kept | (s.granted & (s.mapped == s.epoch)), to_frontend=False,
+        s, granted=False, open=False, kept=s.mapped != 0, to_frontend=False,
         waiting=False, awake=False, frontend_owes_event=False, cancelling=False, cancelled=False,
     )  # fmt: skip
 
@@ -422,7 +417,7 @@ def without_mapping(s: R) -> R:
 def frontend_connects(s: R) -> R:
     """The frontend allocates page and port and tells the backend."""
     require(negate(s.granted))
-    return replace(with_new_page(s), fresh=False, open=True)
+    return replace(with_new_page(s), open=True)
 
 
 @action(by=FRONTEND, cites=(sources.LINUX_RING_FREE, sources.CLOSE_LEAVES_THE_PEER_UNBOUND))
@@ -444,9 +439,8 @@ def backend_connects(s: R) -> R:
 
 @action(by=BACKEND, cites=sources.TPMBACK_DISCONNECT)
 def backend_disconnects(s: R) -> R:
-    """The backend notices that its frontend has left, and lets go."""
+    """The backend lets go: its frontend has left, or it is asked to."""
     require(s.mapped != 0)
-    require(negate(connected(s)))
     return without_mapping(s)
 
 
@@ -758,12 +752,6 @@ def what_is_ready_stands_in_its_page(s: Ring) -> bool:
 def a_cancel_being_acknowledged_stands_in_its_page(s: Ring) -> bool:
     """A cancel that the backend is about to acknowledge stands in the page."""
     return implies(s.acking, backend_page(s).state == CANCEL)
-
-
-@lemma
-def a_fresh_page_is_empty(s: Ring) -> bool:
-    """Nobody has written into a page that was not used yet."""
-    return implies(s.fresh, s.granted & negate(s.open) & (s.page == EMPTY_PAGE))
 
 
 # ------------------------------------------------------------------------------------------------------- liveness

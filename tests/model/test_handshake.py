@@ -25,6 +25,7 @@ LINUX_OPEN: Steps = [*CREATE, *OFFER, ("frontend_goes_to_initialised", {}), *ACC
 
 def told(spec: Spec[Any], steps: Steps) -> Device:
     """The last state of a story in which nothing was broken."""
+    state: Device
     state, broken = play(spec, steps)
     assert not broken
     return state
