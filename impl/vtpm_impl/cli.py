@@ -9,6 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 SUB_COMMANDS: Final = {
+    "backend": ("backend", "backend"),
+    "frontend": ("frontend", "frontend"),
+    "device": ("device", "app"),
     "xenstore": ("xenstore", "app"),
 }
 """Sub-command: its module below `commands`, and the function, or the group of functions, that it is."""

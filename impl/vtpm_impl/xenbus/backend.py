@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import selectors
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from vtpm_impl.engines import Engine, EngineError
 from vtpm_impl.ring.backend import Request
-from vtpm_impl.xen.platform import Platform
+from vtpm_impl.xen.platform import Platform, PlatformError, StoreError
 from vtpm_impl.xenbus import nodes
 from vtpm_impl.xenbus.device import BackendDevice, Connection
 from vtpm_impl.xenbus.nodes import Device
 
 DIRECTORY = "backend/vtpm"
 """The directory that the toolstack makes a backend's devices in, relative to the backend's domain."""
+
+SPIN = 0.0001
+"""Seconds of asking one frontend for its next request before sleeping, with an engine that answers promptly."""
+
+STREAK = 32
+"""Requests that one frontend gets answered in a row before everybody else is looked at."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +74,12 @@ class Backend:
     # ------------------------------------------------------------------------------------------------------ running
 
     def serve(self) -> None:
-        """Serve until `stop`, then close every device."""
-        while not self._stopping:
-            self.step(None)
-        self.close()
+        """Serve until `stop`, then close every device. Raises PlatformError when the store is gone."""
+        try:
+            while not self._stopping:
+                self.step(None)
+        finally:
+            self.close()
 
     def stop(self) -> None:
         """Let `serve` return soon."""
@@ -86,19 +96,25 @@ class Backend:
             else:
                 self._take_event(key.data)
         self._take_answer()
-        self._serve_next()
+        last = self._serve_next()
+        if last is not None and self._worker is None:
+            self._linger(last)
 
     def close(self) -> None:
         """Close every device, the engine's thread, and the watches."""
-        for device in list(self._devices.values()):
-            device.retire()
-            self._settle(device)
-        self._platform.store.unwatch(DIRECTORY, DIRECTORY)
+        with contextlib.suppress(PlatformError):  # without a store there is nobody to tell
+            for device in list(self._devices.values()):
+                device.retire()
+                self._settle(device)
+            self._platform.store.unwatch(DIRECTORY, DIRECTORY)
+        for device in self._devices.values():
+            device.disconnect()
         if self._worker is not None:
             self._commands.put(None)
             self._worker.join(timeout=1)
         self._selector.close()
-        os.close(self._wake)
+        if self._worker is None or not self._worker.is_alive():  # else it still rings this bell
+            os.close(self._wake)
 
     # ---------------------------------------------------------------------------------------------------- the store
 
@@ -106,24 +122,24 @@ class Backend:
         """Look once at every device that some event speaks of, however many events there are."""
         told: dict[Device, None] = {}
         for path, token in self._platform.store.events():
-            if token == DIRECTORY and path.rstrip("/").endswith(DIRECTORY):
-                told |= dict.fromkeys((*self._listed(), *self._devices))
-            else:
-                device = nodes.device_of(path if token == DIRECTORY else token)
-                if device is not None:
-                    told[device] = None
+            device = nodes.device_of(path if token == DIRECTORY else token)
+            if device is not None:
+                told[device] = None
+            elif token == DIRECTORY:
+                # a directory above devices: all of them, or those of one domain, may have come or gone
+                domid = nodes.domid_of(path)
+                around = (*self._listed(domid), *self._devices)
+                told |= dict.fromkeys(d for d in around if domid in (None, d.domid))
         for device in told:
             self._look(device)
 
-    def _listed(self) -> list[Device]:
+    def _listed(self, domid: int | None) -> list[Device]:
         store = self._platform.store
-        found = []
-        for domid in store.directory(DIRECTORY):
-            for handle in store.directory(f"{DIRECTORY}/{domid}"):
-                device = nodes.device_of(f"{DIRECTORY}/{domid}/{handle}")
-                if device is not None:
-                    found.append(device)
-        return found
+        domids = store.directory(DIRECTORY) if domid is None else (str(domid),)
+        paths = [
+            f"{DIRECTORY}/{above}/{handle}" for above in domids for handle in store.directory(f"{DIRECTORY}/{above}")
+        ]
+        return [device for device in map(nodes.device_of, paths) if device is not None]
 
     def _look(self, name: Device) -> None:
         device = self._devices.get(name)
@@ -131,8 +147,12 @@ class Backend:
             device = self._new_device(name)
             if not device.find():
                 return
+            try:
+                self._platform.store.watch(device.watched, nodes.backend_directory(name))
+            except StoreError:  # as many watches as the store lets this domain have
+                device.retire()
+                return
             self._devices[name] = device
-            self._platform.store.watch(device.watched, nodes.backend_directory(name))
         device.look()
         self._settle(device)
 
@@ -170,32 +190,55 @@ class Backend:
 
     # --------------------------------------------------------------------------------------------------- the engine
 
-    def _take_event(self, device: BackendDevice) -> None:
+    def _take_event(self, device: BackendDevice) -> bool:
         connection = device.connection
-        if connection is not None and connection.port.take():
-            connection.ring.on_event()
-            self._report(device.device, "backend_wakes")
+        if connection is None or not connection.port.take():
+            return False
+        connection.ring.on_event()
+        self._report(device.device, "backend_wakes")
+        return True
 
-    def _serve_next(self) -> None:
-        """Give the engine the request of whoever has waited longest since it was served."""
+    def _serve_next(self) -> BackendDevice | None:
+        """Give the engine the request of whoever has waited longest since it was served; who was served last."""
+        last = None
         while self._job is None:
             waiting = (d for d in self._devices.values() if d.connection is not None and d.connection.ring.ready)
             device = next(waiting, None)
             if device is None:
-                return
-            connection = device.connection
-            assert connection is not None
+                break
             self._devices[device.device] = self._devices.pop(device.device)
-            request = connection.ring.fetch()
-            self._report(device.device, "backend_fetches")
-            if request is None:
-                continue
+            last = device
+            self._serve(device)
+        return last
+
+    def _serve(self, device: BackendDevice) -> None:
+        """Give the engine the request of one device; a prompt engine has answered it when this returns."""
+        connection = device.connection
+        assert connection is not None
+        request = connection.ring.fetch()
+        self._report(device.device, "backend_fetches")
+        if request is None:
+            return
+        if self._worker is None:
+            self._finish(device, connection, self._ask(request))
+        else:
             self._job = Job(device, connection, request)
-            if self._worker is not None:
-                self._commands.put(request)
-            else:
-                self._answers.put(self._ask(request))
-                self._take_answer()
+            self._commands.put(request)
+
+    def _linger(self, device: BackendDevice) -> None:
+        """Go on with one frontend while it asks without a pause, for a while: to sleep and wake takes longer."""
+        connection = device.connection
+        assert connection is not None
+        take, ring = connection.port.take, connection.ring
+        for _ in range(STREAK):
+            deadline = time.monotonic() + SPIN
+            while not take():
+                if time.monotonic() > deadline:
+                    return
+            ring.on_event()
+            self._report(device.device, "backend_wakes")
+            if ring.ready:
+                self._serve(device)
 
     def _ask(self, request: Request) -> bytes | EngineError:
         try:
@@ -214,8 +257,11 @@ class Backend:
         answer = self._answers.get()
         job, self._job = self._job, None
         if job.device.connection is job.connection:
-            job.connection.ring.finish(b"" if isinstance(answer, EngineError) else answer)
-            self._report(job.device.device, "backend_finishes")
+            self._finish(job.device, job.connection, answer)
         else:
             self._report(job.device.device, "backend_drops_stale_answer")
             self._settle(job.device)
+
+    def _finish(self, device: BackendDevice, connection: Connection, answer: bytes | EngineError) -> None:
+        connection.ring.finish(b"" if isinstance(answer, EngineError) else answer)
+        self._report(device.device, "backend_finishes")

@@ -63,12 +63,19 @@ class BackendDevice:
         return f"{self._frontend}/state"
 
     def find(self) -> bool:
-        """Whether the device's node is there, is whole, and is this backend's to serve; then it is tracked."""
+        """Whether the device's node is there, is whole, and is this backend's to serve; then it is tracked.
+
+        One that the toolstack is taking away already is closed, and left alone.
+        """
         store, directory = self._store, self._directory
         whole = store.read(f"{directory}/frontend") == self._frontend.encode() and (
             nodes.parse_uuid(store.read(f"{directory}/uuid")) is not None
         )
         if not whole or self._own() is S.UNKNOWN:
+            return False
+        if not self._online():
+            self.leaving = True
+            self._close()
             return False
         self.tracked = True
         self.leaving = False

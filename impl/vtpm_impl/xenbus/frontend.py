@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ class Frontend:
         self._connection: Connection | None = None
         self._kept: list[Grant] = []  # pages that the backend still had mapped when they were given up
         self._version_read = False
+        self._turn = threading.RLock()
+        self._interrupted = False
         self._interrupt = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         backend = nodes.parse_number(self._store.read(f"{self._directory}/backend-id"))
         directory = self._store.read(f"{self._directory}/backend")
@@ -88,7 +91,10 @@ class Frontend:
 
     def open(self, timeout: float = OPEN_TIMEOUT) -> None:
         """Publish a new page and port and wait until the backend serves them. Raises Refused, DeviceLost, TimedOut."""
-        deadline = time.monotonic() + timeout
+        with self._turn:
+            self._open(time.monotonic() + timeout)
+
+    def _open(self, deadline: float) -> None:
         state = self._own()
         if state is S.UNKNOWN:
             raise NoDevice(f"{self._directory} is gone")
@@ -99,11 +105,12 @@ class Frontend:
         if state is S.CLOSED:
             self._await_backend(lambda be: be in (S.INIT_WAIT, S.CLOSED), deadline, "let go of the old connection")
         self._allocate()
+        found = self._backend_state()  # a backend that is still Closed has yet to see that this end is back
         self._publish()
         self._move(S.INITIALISED)
         self._report("frontend_goes_to_initialised")
         try:
-            self._await_backend(lambda be: be is S.CONNECTED, deadline, "connect")
+            self._await_backend(lambda be: be is S.CONNECTED, deadline, "connect", tolerated=found)
             self._read_version()
         except FrontendError:
             self.close()
@@ -112,7 +119,14 @@ class Frontend:
         self._report("frontend_goes_to_connected")
 
     def close(self, timeout: float = OPEN_TIMEOUT) -> None:
-        """Close the connection, wait until the backend let go, and free the page. Does nothing if none is open."""
+        """Close the connection, wait until the backend let go, and free the page. Does nothing if none is open.
+
+        A command that another thread waits for is waited for first; `cancel` makes that short.
+        """
+        with self._turn:
+            self._close(timeout)
+
+    def _close(self, timeout: float) -> None:
         connection, self._connection = self._connection, None
         self._version_read = False
         if connection is None:
@@ -133,7 +147,8 @@ class Frontend:
         self._report("frontend_releases_page")
 
     def shutdown(self) -> None:
-        """Close for good: nothing of this frontend is left."""
+        """Close for good: the command in service is cancelled, and nothing of this frontend is left."""
+        self.cancel()
         self.close()
         self._store.unwatch(f"{self._backend_directory}/state", self._directory)
         os.close(self._interrupt)
@@ -175,15 +190,26 @@ class Frontend:
     def transmit(self, command: bytes, *, locality: int = 0, timeout: float = COMMAND_TIMEOUT) -> bytes:
         """The TPM's answer to a command. Raises DeviceLost, TimedOut, or an error of the ring (TooLong, Busy, ...).
 
-        At the time-out, or when `cancel` is called, the command is cancelled, and the backend has some time to say so.
+        Threads take turns. At the time-out, or when `cancel` is called, the command is cancelled, and the backend has
+        some time to say so.
         """
+        deadline = time.monotonic() + timeout
+        if not self._turn.acquire(timeout=timeout):
+            raise TimedOut(f"the commands of others took all of {timeout} s")
+        try:
+            return self._exchange(command, locality, deadline)
+        finally:
+            self._turn.release()
+
+    def _exchange(self, command: bytes, locality: int, deadline: float) -> bytes:
         connection = self._connection
         if connection is None or not self._version_read:
             raise DeviceLost(f"{self._directory} is not open")
-        self._forget_interrupt()
+        if self._interrupted:
+            self._forget_interrupt()
         connection.ring.submit(command, locality=locality)
         self._report("frontend_submits")
-        answer = self._await_answer(connection, time.monotonic() + timeout)
+        answer = self._await_answer(connection, deadline)
         if answer is not None:
             return answer
         connection.ring.cancel()
@@ -191,18 +217,18 @@ class Frontend:
         answer = self._await_answer(connection, time.monotonic() + CANCEL_TIMEOUT, cancelling=True)
         if answer is None:
             self._report("frontend_gives_up")
-            raise TimedOut(f"no answer to {command[:10].hex()} in {timeout} s, nor to the cancel after it")
+            raise TimedOut(f"no answer to {command[:10].hex()} in time, nor to the cancel after it")
         raise Cancelled(f"{command[:10].hex()} was cancelled, and answered meanwhile; it has been executed")
 
     def cancel(self) -> None:
         """Cancel the command that another thread waits for; without one, nothing happens."""
+        self._interrupted = True
         os.eventfd_write(self._interrupt, 1)
 
     def _forget_interrupt(self) -> None:
-        try:
+        self._interrupted = False
+        with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._interrupt)
-        except BlockingIOError:
-            return
 
     def _await_answer(self, connection: Connection, deadline: float, *, cancelling: bool = False) -> bytes | None:
         """The answer; None at the deadline, or when a cancel was asked for."""
@@ -210,8 +236,7 @@ class Frontend:
         while time.monotonic() < spin:
             answer = connection.ring.look()
             if answer is not None:
-                connection.port.take()
-                return answer
+                return answer  # the bit stays set, and ends some later sleep early
         poll = select.poll()
         for descriptor in (connection.port.fileno(), self._store.fileno(), self._interrupt):
             poll.register(descriptor, select.POLLIN)
@@ -267,8 +292,18 @@ class Frontend:
         self._version_read = True
         self._report("frontend_reads_version")
 
-    def _await_backend(self, settled: Callable[[XenbusState], bool], deadline: float, what: str) -> None:
-        """Wait for a state of the backend. Raises Refused if it closes instead, DeviceLost, TimedOut."""
+    def _await_backend(
+        self,
+        settled: Callable[[XenbusState], bool],
+        deadline: float,
+        what: str,
+        *,
+        tolerated: XenbusState = S.UNKNOWN,
+    ) -> None:
+        """Wait for a state of the backend. Raises Refused if it closes instead, DeviceLost, TimedOut.
+
+        `tolerated` is the state that it had, which means nothing until it has had another one.
+        """
         poll = select.poll()
         poll.register(self._store.fileno(), select.POLLIN)
         while True:
@@ -277,7 +312,9 @@ class Frontend:
                 return
             if state is S.UNKNOWN:
                 raise DeviceLost(f"the backend's node {self._backend_directory} is gone")
-            if self._connection is not None and state in (S.CLOSING, S.CLOSED):
+            if state is not tolerated:
+                tolerated = S.UNKNOWN
+            if self._connection is not None and state in (S.CLOSING, S.CLOSED) and state is not tolerated:
                 raise Refused(f"the backend went to {state.name} instead of serving {self._directory}")
             left = deadline - time.monotonic()
             if left <= 0:
@@ -287,4 +324,23 @@ class Frontend:
                 pass
 
 
-__all__ = ["DeviceLost", "Frontend", "FrontendError", "NoDevice", "Refused", "RingError", "TimedOut"]
+def await_device(platform: Platform, handle: int = 0, timeout: float | None = None) -> None:
+    """Wait until the toolstack has made a device for this domain; for ever without a time-out. Raises TimedOut."""
+    store, path = platform.store, f"device/vtpm/{handle}/backend"
+    deadline = None if timeout is None else time.monotonic() + timeout
+    poll = select.poll()
+    poll.register(store.fileno(), select.POLLIN)
+    store.watch(path, path)
+    try:
+        while not store.read(path):
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimedOut(f"nobody has made a vtpm {handle} for domain {platform.domid} in {timeout:g} s")
+            poll.poll(None if left is None else left * 1000)
+            for _ in store.events():
+                pass
+    finally:
+        store.unwatch(path, path)
+
+
+__all__ = ["DeviceLost", "Frontend", "FrontendError", "NoDevice", "Refused", "RingError", "TimedOut", "await_device"]

@@ -51,6 +51,7 @@ class Keys(NamedTuple):
 
 
 _BACKEND_PATH = re.compile(r"(?:/local/domain/\d{1,5}/)?backend/vtpm/(\d{1,5})/(\d{1,9})(?:/.*)?", re.DOTALL)
+_DOMAIN_PATH = re.compile(r"(?:/local/domain/\d{1,5}/)?backend/vtpm/(\d{1,5})")
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 _NUMBER = re.compile(rb"0|[1-9][0-9]{0,9}")
 
@@ -89,6 +90,12 @@ def device_of(path: str) -> Device | None:
     """The device below whose backend directory a path lies, or None."""
     found = _BACKEND_PATH.fullmatch(path)
     return Device(int(found[1]), int(found[2])) if found else None
+
+
+def domid_of(path: str) -> int | None:
+    """The domain whose devices lie right below a backend's directory, if the path is such a directory."""
+    found = _DOMAIN_PATH.fullmatch(path)
+    return int(found[1]) if found else None
 
 
 def backend_directory(device: Device) -> str:

@@ -1,0 +1,80 @@
+"""`vtpm backend`: serve the vTPMs of other domains with one engine."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vtpm_impl.commands.xenstore import FALLS_SHORT, RUN_DIRECTORY, WRONG_USE, RunDirectory
+from vtpm_impl.engines import Engine
+from vtpm_impl.xen.platform import PlatformError
+from vtpm_impl.xenbus.nodes import Device
+
+STEPS_WORTH_TELLING = {
+    "backend_tracks": "a new device",
+    "backend_goes_to_connected": "connected",
+    "backend_disconnects": "disconnected",
+    "backend_refuses_connection": "refused: the frontend's nodes make no sense",
+    "backend_releases_device": "closed",
+}
+
+
+def backend(
+    *,
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="ENGINE", help="echo, or swtpm:SOCKET, or swtpm:SOCKET,CONTROL.")
+    ] = "echo",
+    domain: Annotated[int, typer.Option("--domain", min=0, max=0x7FEF, help="The domain to be.")] = 0,
+    run_dir: RunDirectory = RUN_DIRECTORY,
+) -> None:
+    """Be a domain that serves every vTPM that the toolstack gives it, until interrupted.
+
+    All are served by the one engine. Localities other than 0 need swtpm's control channel.
+
+    Example: vtpm backend --domain 2 --engine swtpm:/run/tpm.sock
+    """
+    from vtpm_impl.xen.host.platform import HostDomain
+    from vtpm_impl.xenbus.backend import Backend
+
+    chosen, localities = make_engine(engine)
+    try:
+        with HostDomain(run_dir, domain) as host:
+            serving = Backend(
+                host.platform(),
+                chosen,
+                permits=lambda device, locality: locality in localities,
+                removes_nodes=domain != 0,
+                report=_tell,
+            )
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: serving.stop())
+            typer.echo(f"domain {domain} serves vTPMs with {engine}")
+            serving.serve()
+    except PlatformError as error:
+        typer.echo(f"vtpm: {error}", err=True)
+        raise typer.Exit(FALLS_SHORT) from None
+    finally:
+        chosen.close()
+
+
+def make_engine(text: str) -> tuple[Engine, range]:
+    """The engine that a text names, and the localities that it has; what names none is wrong use."""
+    from vtpm_impl.engines.echo import Echo
+    from vtpm_impl.engines.socket import SocketTpm
+
+    kind, _, where = text.partition(":")
+    path, _, control = where.partition(",")
+    if text == "echo":
+        return Echo(), range(5)
+    if kind == "swtpm" and path:
+        return SocketTpm(Path(path), control=Path(control) if control else None), range(5 if control else 1)
+    typer.echo(f"vtpm: {text!r} is no engine: echo, swtpm:SOCKET or swtpm:SOCKET,CONTROL is meant", err=True)
+    raise typer.Exit(WRONG_USE)
+
+
+def _tell(device: Device, step: str) -> None:
+    if step in STEPS_WORTH_TELLING:
+        typer.echo(f"{device}: {STEPS_WORTH_TELLING[step]}")

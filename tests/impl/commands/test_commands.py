@@ -1,0 +1,255 @@
+"""The commands as people use them: a store, a backend, a frontend, a device, and a program that finds its TPM."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.impl.xenbus.ends import answer, command
+
+from vtpm_impl.engines import EngineError
+from vtpm_impl.engines.socket import SocketTpm
+
+PCR_READ = bytes.fromhex("8001000000140000017e00000001000b03010000")
+"""TPM2_PCR_Read of PCR 0, SHA-256."""
+LOCALITY_OF_PCR_RESET = bytes.fromhex("80020000001b0000013d0000001400000009400000090000000000")
+"""TPM2_PCR_Reset of PCR 20, which locality 0 may not, and 2 may."""
+
+
+class Started:
+    """A command that runs, told by its lines."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "vtpm_impl.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().decode()
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(5)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def vtpm(*arguments: str) -> tuple[int, str]:
+    """Run a command to its end; its exit code and all that it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vtpm_impl.cli", *arguments], capture_output=True, text=True, timeout=20, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (held := holds()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return held
+
+
+@pytest.fixture(name="folder")
+def short_path() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        yield Path(name)
+
+
+@pytest.fixture(name="start")
+def starting(folder: Path) -> Iterator[Callable[..., Started]]:
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> Started:
+            started = Started(*arguments, "--run-dir", str(folder / "run"))
+            stack.callback(started.kill)
+            return started
+
+        store = start("xenstore", "serve")
+        assert eventually((folder / "run" / "domains" / "0" / "xenstore").exists)
+        yield start
+        assert store.interrupt() == 0
+
+
+@pytest.fixture(name="swtpm")
+def swtpm_tpm2(folder: Path) -> Iterator[Path]:
+    program = shutil.which("swtpm")
+    assert program is not None, "swtpm is missing: sh scripts/debian-packages.sh peers"
+    (folder / "state").mkdir()
+    process = subprocess.Popen(
+        [program, "socket", "--tpm2", "--tpmstate", f"dir={folder}/state", "--flags", "not-need-init,startup-clear",
+         "--locality", "allow-set-locality",
+         "--server", f"type=unixio,path={folder}/tpm", "--ctrl", f"type=unixio,path={folder}/control"],
+    )  # fmt: skip
+    try:
+        assert eventually((folder / "tpm").exists)
+        yield folder / "tpm"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def exchange(path: Path, packet: bytes) -> bytes:
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(5)
+        stream.connect(str(path))
+        stream.sendall(packet)
+        return stream.recv(4096)
+
+
+def test_a_program_finds_its_tpm(folder: Path, start: Callable[..., Started]) -> None:
+    where = ("--run-dir", str(folder / "run"))
+    serving = start("backend", "--domain", "2", "--engine", "echo")
+    assert serving.line() == "domain 2 serves vTPMs with echo\n"
+    using = start("frontend", "--domain", "1", "--listen", str(folder / "tpm1"))
+    assert using.line() == "domain 1 waits for its vTPM 0\n"
+    assert vtpm("device", "create", "1", "7", *where) == (1, "vtpm: the store knows of no domain 7\n")
+    code, said = vtpm("device", "create", "1", "2", "--json", *where)
+    assert (code, json.loads(said)[0]["backend"]) == (0, 2)
+    assert using.line() == f"the vTPM of domain 1 is at {folder / 'tpm1'}\n"
+    assert exchange(folder / "tpm1", command(100)) == answer(100)
+    with socket.socket(socket.AF_UNIX) as stream:  # a program that keeps its connection, and one that says nonsense
+        stream.connect(str(folder / "tpm1"))
+        for size in (10, 64, 4088):
+            stream.sendall(command(size)[:5])
+            stream.sendall(command(size)[5:])
+            assert stream.recv(size, socket.MSG_WAITALL) == answer(size)
+    assert exchange(folder / "tpm1", bytes(10)) == b""
+    code, said = vtpm("device", "list", *where)
+    assert code == 0
+    assert said.startswith("vtpm 0 of domain 1 (CONNECTED), served by domain 2 (CONNECTED), uuid ")
+    assert vtpm("device", "detach", "1", "0", *where) == (0, "")
+    assert exchange(folder / "tpm1", command(100))[6:] == bytes.fromhex("00000009")
+    assert using.process.wait(5) == 1  # the device is lost
+    assert serving.interrupt() == 0
+    assert [entry.name for entry in (folder / "run" / "domains").iterdir()] == ["0"]
+    assert not (folder / "tpm1").exists()
+
+
+def test_swtpm_answers_through_a_vtpm(folder: Path, start: Callable[..., Started], swtpm: Path) -> None:
+    where = ("--run-dir", str(folder / "run"))
+    control = folder / "control"
+    start("backend", "--domain", "2", "--engine", f"swtpm:{swtpm},{control}").line()
+    using = [start("frontend", "--domain", "1", "--listen", str(folder / "tpm1")),
+             start("frontend", "--domain", "3", "--listen", str(folder / "tpm3"), "--locality", "2")]  # fmt: skip
+    for end, domid in zip(using, ("1", "3"), strict=True):
+        end.line()
+        assert vtpm("device", "create", domid, "2", *where)[0] == 0
+        assert " is at " in end.line()
+    read = exchange(folder / "tpm1", PCR_READ)
+    assert read[:2].hex() == "8001"
+    assert int.from_bytes(read[2:6], "big") == len(read) > 40
+    assert read[6:10] == bytes(4)
+    assert exchange(folder / "tpm3", PCR_READ) == read
+    assert exchange(folder / "tpm1", LOCALITY_OF_PCR_RESET)[6:10].hex() == "00000907"
+    assert exchange(folder / "tpm3", LOCALITY_OF_PCR_RESET)[6:10].hex() == "00000000"
+    assert exchange(folder / "tpm1", LOCALITY_OF_PCR_RESET)[6:10].hex() == "00000907"
+    for end in using:
+        assert end.interrupt() == 0
+
+
+def test_a_tpm_that_is_not_there_is_an_error_of_the_engine(folder: Path) -> None:
+    with pytest.raises(EngineError, match="does not answer: No such file"):
+        SocketTpm(folder / "nothing").transmit(PCR_READ, locality=0)
+    with pytest.raises(EngineError, match="without a control channel"):
+        SocketTpm(folder / "nothing").transmit(PCR_READ, locality=1)
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (b"\x80\x01\x00\x00\x00\x0a\x00\x00\x00\x00\x00", "is no TPM"),
+        (b"\x80\x01\x00\x00\x00\x09\x00\x00\x00\x00", "is no TPM"),
+        (b"\x80\x01\xff\xff\xff\xff\x00\x00\x00\x00", "is no TPM"),
+        (b"\x80\x01\x00", "has closed the connection"),
+        (None, "does not answer"),
+    ],
+)
+def test_what_does_not_speak_tpm_is_an_error_of_the_engine(folder: Path, said: bytes | None, error: str) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, ExitStack() as stack:
+        listener.bind(str(folder / "odd"))
+        listener.listen()
+        engine = SocketTpm(folder / "odd", timeout=0.2)
+        stack.callback(engine.close)
+        listener.settimeout(5)
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            client.recv(4096)
+            if said is None:
+                stack.callback(client.close)
+            else:
+                client.sendall(said)
+                client.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(EngineError, match=error):
+            engine.transmit(PCR_READ, locality=0)
+        thread.join()
+
+
+def test_wrong_use_is_told(folder: Path) -> None:
+    run = ("--run-dir", str(folder / "run"))
+    code, said = vtpm("backend", "--engine", "tpm", *run)
+    assert (code, said) == (2, "vtpm: 'tpm' is no engine: echo, swtpm:SOCKET or swtpm:SOCKET,CONTROL is meant\n")
+    code, said = vtpm("device", "create", "1", "2", "--uuid", "x", *run)
+    assert (code, said) == (2, "vtpm: 'x' is no uuid: 32 hexadecimal digits are meant\n")
+    assert vtpm("backend", "--domain", "40000", *run)[0] == 2
+
+
+def test_without_a_store_every_command_says_so(folder: Path) -> None:
+    run = ("--run-dir", str(folder / "run"))
+    for arguments in (
+        ("backend", "--domain", "2"),
+        ("backend",),
+        ("frontend", "--domain", "1", "--listen", str(folder / "s")),
+        ("device", "list"),
+    ):
+        code, said = vtpm(*arguments, *run)
+        assert code == 1
+        assert said.startswith("vtpm: no store at ")
+        assert said.count("\n") == 1
+
+
+def test_a_frontend_that_nobody_gives_a_device_ends_in_time_and_at_once_if_asked(
+    folder: Path, start: Callable[..., Started]
+) -> None:
+    listen = ("--listen", str(folder / "s"))
+    late = start("frontend", "--domain", "1", *listen, "--timeout", "0.1")
+    late.line()
+    assert late.line() == "vtpm: nobody has made a vtpm 0 for domain 1 in 0.1 s\n"
+    assert late.process.wait(5) == 1
+    waiting = start("frontend", "--domain", "1", *listen)
+    waiting.line()
+    taken = start("frontend", "--domain", "1", *listen)
+    assert taken.line() == f"vtpm: domain 1 is running already, in {str(folder / 'run')!r}\n"
+    assert waiting.interrupt() == 0
+
+
+def test_when_the_store_ends_backends_end_too(folder: Path, start: Callable[..., Started]) -> None:
+    other = Started("xenstore", "serve", "--run-dir", str(folder / "other"))
+    assert eventually((folder / "other" / "domains" / "0" / "xenstore").exists)
+    serving = Started("backend", "--domain", "2", "--run-dir", str(folder / "other"))
+    serving.line()
+    other.kill()
+    assert re.match("vtpm: the (store has closed the connection|connection to the store is gone)", serving.line())
+    assert serving.process.wait(5) == 1
+    serving.kill()
+    del start

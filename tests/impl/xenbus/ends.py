@@ -1,0 +1,177 @@
+"""A backend in a process of its own, and a frontend's domain in this one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.impl.host.guests import Guest, control, obey, say
+
+from vtpm_impl.toolstack.devices import Attached, Toolstack
+from vtpm_impl.xen.host.platform import HostDomain
+from vtpm_impl.xen.platform import StoreError
+from vtpm_impl.xenbus.frontend import Frontend, await_device
+from vtpm_impl.xenbus.nodes import Device
+
+BACKEND = 9
+"""The domain of the backend in these tests."""
+
+
+class BackendProcess(Guest):
+    """A backend whose engine is named as `make_engine` names it."""
+
+    def __init__(self, run: Path, engine: str = "echo", domid: int = BACKEND) -> None:
+        os.environ["VTPM_TEST_ENGINE"] = engine
+        super().__init__(run, domid, __name__)
+
+    def leave(self) -> None:
+        """Stop the backend; the process must end well."""
+        super().leave()
+        assert self.process.returncode == 0
+
+
+class Slow:
+    """An engine that takes as many milliseconds as the command's code says, then answers as Echo does."""
+
+    prompt = False
+
+    def transmit(self, command: bytes, *, locality: int) -> bytes:
+        from vtpm_impl.engines.echo import Echo
+
+        time.sleep(int.from_bytes(command[6:10], "big") / 1000)
+        return Echo().transmit(command, locality=locality)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class FrontendProcess(Guest):
+    """A frontend that is told what to do, in a domain that has been given a device."""
+
+    def __init__(self, run: Path, domid: int) -> None:
+        os.environ["VTPM_TEST_ENGINE"] = ""
+        super().__init__(run, domid, __name__)
+        attach(run, domid)
+        self.ask("open")
+
+
+class Obedient:
+    """What such a process does."""
+
+    def __init__(self, domain: HostDomain) -> None:
+        self.platform = domain.platform()
+
+    def open(self) -> None:
+        await_device(self.platform, timeout=5)
+        self.frontend = Frontend(self.platform)
+        self.frontend.open()
+
+    def transmit(self, size: int, fill: int) -> str:
+        return self.frontend.transmit(command(size, fill=fill)).hex()
+
+    def vandalize(self, seed: int, seconds: float) -> tuple[int, int]:
+        """Store nonsense into pages and own nodes for some seconds; give how often, and how often while connected."""
+        chance = random.Random(seed)
+        store = self.platform.store
+        peer = self.frontend.backend
+        grants, ports = [self.platform.grant(peer) for _ in range(2)], [self.platform.open_port(peer) for _ in range(2)]
+        values = [b"", b"x", b"1", b"3", b"4", b"5", b"6", b"9", b"-1", b"4294967296", b"3 ", b"\0", b"8" * 2000]
+        until = time.monotonic() + seconds
+        stores = connected = 0
+        while time.monotonic() < until:
+            stores += 1
+            grant, port = chance.choice(grants), chance.choice(ports)
+            lengths = [0, 9, 10, 4088, 4089, 0xFFFFFFF8, 0xFFFFFFFF, chance.getrandbits(32)]
+            head = struct.pack("=IBBBB", chance.choice(lengths), chance.randrange(5), *chance.randbytes(3))
+            grant.memory[:8] = head
+            for _ in range(chance.randrange(20)):
+                grant.memory[chance.randrange(16)] = chance.randrange(256)
+            port.notify()
+            if stores % 20 == 0:
+                connected += store.read(f"/local/domain/{peer}/backend/vtpm/{self.platform.domid}/0/state") == b"4"
+                name = chance.choice(["state", "state", "ring-ref", "event-channel", "feature-protocol-v2", "a/b/c"])
+                sound = {"ring-ref": b"%d" % grant.ref, "event-channel": b"%d" % port.number, "state": b"3"}
+                value = chance.choice([*values, sound.get(name, b"1"), sound.get(name, b"1")])
+                with contextlib.suppress(StoreError):
+                    store.write(f"device/vtpm/0/{name}", value)
+            if stores % 100 == 0:
+                for name, value in sound_keys(grant.ref, port.number).items():
+                    store.write(f"device/vtpm/0/{name}", value)
+            if stores % 1000 == 0:
+                store.remove("device/vtpm/0/state")
+        return stores, connected
+
+
+def sound_keys(ref: int, port: int) -> dict[str, bytes]:
+    """What a frontend that wants to be connected writes."""
+    return {"ring-ref": b"%d" % ref, "event-channel": b"%d" % port, "feature-protocol-v2": b"1", "state": b"3"}
+
+
+def command(size: int = 64, *, code: int = 1, fill: int = 0xA5) -> bytes:
+    """A packet of so many bytes."""
+    return bytes.fromhex("00c1") + size.to_bytes(4, "big") + code.to_bytes(4, "big") + bytes([fill]) * (size - 10)
+
+
+def answer(size: int = 64, *, fill: int = 0xA5) -> bytes:
+    """What Echo says to it."""
+    return bytes.fromhex("00c4") + size.to_bytes(4, "big") + bytes(4) + bytes([fill]) * (size - 10)
+
+
+def attach(run: Path, frontend: int, backend: int = BACKEND) -> Attached:
+    """Make a device and wait for its backend."""
+    with control(run) as client:
+        return Toolstack(client).attach(frontend, backend)
+
+
+def detach(run: Path, device: Device, *, timeout: float = 10.0) -> bool:
+    """Take a device away."""
+    with control(run) as client:
+        return Toolstack(client).detach(device, timeout=timeout)
+
+
+@contextlib.contextmanager
+def frontend(run: Path, domid: int, backend: int = BACKEND) -> Iterator[Frontend]:
+    """An open frontend in a domain of its own, with a device that the toolstack has just made."""
+    with HostDomain(run, domid) as domain:
+        attach(run, domid, backend)
+        end = Frontend(domain.platform())
+        end.open()
+        yield end
+
+
+def main() -> None:
+    """Be a backend until the standard input ends."""
+    from vtpm_impl.engines import Engine
+    from vtpm_impl.engines.echo import Echo
+    from vtpm_impl.engines.socket import SocketTpm
+    from vtpm_impl.xenbus.backend import Backend
+
+    if not os.environ["VTPM_TEST_ENGINE"]:
+        with HostDomain(Path(sys.argv[1]), int(sys.argv[2])) as domain:
+            say({"value": None})
+            obey(Obedient(domain))
+        return
+    name, _, path = os.environ["VTPM_TEST_ENGINE"].partition(":")
+    engine: Engine = SocketTpm(Path(path)) if name == "swtpm" else Slow() if name == "slow" else Echo()
+    with HostDomain(Path(sys.argv[1]), int(sys.argv[2])) as domain:
+        backend = Backend(domain.platform(), engine, removes_nodes=True)
+
+        def stop_at_end() -> None:
+            sys.stdin.read()
+            backend.stop()
+
+        threading.Thread(target=stop_at_end, daemon=True).start()
+        say({"value": None})
+        backend.serve()
+    engine.close()
+
+
+if __name__ == "__main__":
+    main()
