@@ -12,6 +12,7 @@ command -v make >/dev/null 2>&1 || missing="$missing make"
 if [ "${1:-}" = peers ]; then
 	# what tests need that hold us against programs of others: those, and what builds the library around xenstored
 	[ -e "${XENSTORED:-/usr/lib/xen-4.17/bin/xenstored}" ] || missing="$missing xen-utils-4.17"
+	command -v swtpm >/dev/null 2>&1 || missing="$missing swtpm"
 	echo '#include <stdio.h>' | gcc -fsyntax-only -xc - >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 fi
 [ -n "$missing" ] || exit 0
