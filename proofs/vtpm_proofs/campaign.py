@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -240,8 +241,24 @@ def explain(campaign: Campaign, each: Each) -> None:
 
 
 def soles(verdicts: Sequence[Verdict], each: Each) -> list[Sole]:
-    """For each fact a mutant that it alone kills: by induction, or else in runs of the mutants themselves."""
-    questions = _questions(verdicts)
+    """For each fact a mutant that it alone kills: by induction, or else in runs of the mutants themselves.
+
+    The first system that has the fact is asked first; only where it has no such mutant, the next one.
+    """
+    found: dict[str, Sole] = {}
+    for turn in range(len(_systems)):
+        questions = [question for question in _questions(verdicts, turn) if not _alone(found.get(question[1]))]
+        for sole in _asked(questions, each):
+            if sole.mutant or sole.fact not in found:
+                found[sole.fact] = sole
+    return list(found.values())
+
+
+def _alone(sole: Sole | None) -> bool:
+    return sole is not None and bool(sole.mutant)
+
+
+def _asked(questions: Sequence[tuple[str, str, tuple[int, ...]]], each: Each) -> list[Sole]:
     found = list(each(_sole, questions))
     lonely = {
         sole.fact: (name, numbers[:RUN])
@@ -259,16 +276,16 @@ def soles(verdicts: Sequence[Verdict], each: Each) -> list[Sole]:
     return found
 
 
-def _questions(verdicts: Sequence[Verdict]) -> list[tuple[str, str, tuple[int, ...]]]:
-    """For each fact, in the first system that has it: the mutants worth a try, the likely ones first."""
-    asked: set[str] = set()
+def _questions(verdicts: Sequence[Verdict], turn: int) -> list[tuple[str, str, tuple[int, ...]]]:
+    """For each fact, in the system that has it `turn` systems after the first: the mutants worth a try, in order."""
+    times: Counter[str] = Counter()
     found: list[tuple[str, str, tuple[int, ...]]] = []
     for name, spec in _systems.items():
         claims = [fact.name for fact in spec.facts if not fact.derived_from] + [c.name for c in spec.liveness]
         for claim in claims:
-            if claim not in asked:
-                asked.add(claim)
+            if times[claim] == turn:
                 found.append((name, claim, tuple(_candidates(spec, claim, verdicts))))
+            times[claim] += 1
     return found
 
 
