@@ -8,12 +8,13 @@ LINTERS := 'ruff check .' 'ruff format --check .' mypy 'lint-imports --no-logo'
 # each tool has its say, even after another one has complained
 run_each = status=0; for tool in $(1); do echo "$(BIN)/$$tool"; $(BIN)/$$tool || status=1; done; exit $$status
 
-.PHONY: help setup verify test lint bench lock
+.PHONY: help setup verify test lint soak bench lock
 
 help:
 	@echo 'make verify   prove and check everything that the specification claims; ends in a one-screen summary'
 	@echo 'make test     run the linters and the tests'
 	@echo 'make lint     run ruff, mypy and import-linter only'
+	@echo 'make soak     look for a second proof of every fact, without our lemmas (hours at most)'
 	@echo 'make bench    measure the prover and the searches'
 	@echo 'make setup    make .venv (the others do so by themselves)'
 	@echo 'make lock     resolve requirements/locked.txt anew'
@@ -30,6 +31,9 @@ test: setup
 
 lint: setup
 	@$(call run_each,$(LINTERS))
+
+soak: setup
+	$(BIN)/vtpmspec explore --all --seconds 60
 
 bench: setup
 	$(BIN)/pytest -s -o addopts=--import-mode=importlib tests/benchmarks
