@@ -6,9 +6,9 @@ the numbers. A *place* is a set of states in which each number is replaced by a 
 place to the next one is found once and remembered.
 
 Where the lines show numbers, the states of a place share their labels: differences below GAP are kept, larger ones
-become GAP, and the real numbers go along beside the place. Where no line does, only the order counts, in each state by
-itself; hidden steps that merely count then come to an end. Where it is not known that numbers are only compared, all
-differences are kept.
+become GAP, and the real numbers go along beside the place. Where no line does, only the essence of each state counts
+(`identities`); hidden steps that merely count then come to an end. Where it is not known that numbers are only
+compared, all differences are kept.
 
 A line may be followed with care: after all hidden steps that can come before it; or quickly: only after those that take
 the least effort, and perhaps a little more. What is possible quickly is possible; what is not may be so with more care.
@@ -23,7 +23,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 from vtpm_model.core import Spec, fields
-from vtpm_traces.identities import by_order, kinds
+from vtpm_traces.identities import essence, known
 from vtpm_traces.log import Event
 from vtpm_traces.steps import Steps, effort
 from vtpm_traces.values import leaves, sort_of
@@ -115,8 +115,8 @@ class Beliefs:
         self._quiet: dict[int, tuple[tuple[str, Mapping[str, Any], int, int], ...]] = {}
         self.cut = False  # a line was followed with all care, and not after all hidden steps
         self._numbers_of, self._renumber = _numbering(spec.state)
-        self._by_order = by_order(spec.state)
-        self._gap = GAP if kinds(spec.state) is not None else ALL_DIFFERENCES
+        self._essence = essence(spec.state)
+        self._gap = GAP if known(spec.state) else ALL_DIFFERENCES
         self.widest = 1
 
     def at(self, states: Sequence[Any]) -> tuple[Place, Numbers]:
@@ -245,7 +245,7 @@ class Beliefs:
             found = self._quiet[index] = tuple(
                 (name, picks, self._known(after), cost)
                 for name, cost in self.hidden
-                for picks, after in self.steps.take(state, name, {})
+                for picks, after in self.steps.take_any(state, name)
             )
         return found
 
@@ -258,7 +258,7 @@ class Beliefs:
 
     def _known(self, state: Any) -> int:
         if not self.numbered:
-            state = self._by_order(state)
+            state = self._essence(state)
         index = self._index.get(state)
         if index is None:
             index = self._index[state] = len(self.states)

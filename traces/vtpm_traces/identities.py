@@ -1,8 +1,9 @@
-"""The numbers in a state that stand for something: which fields hold one kind, and states told apart by order only.
+"""What tells states apart where no line of a log shows numbers: not how these are chosen, nor what no action asks for.
 
-In the ring and in whatever is built around it, the actions do nothing with such numbers but compare those of one kind
-and take the one after the highest. So states that differ in the numbers only, not in their order, go on alike; a test
-holds these systems to that. Of fields that are not known here nothing is taken for granted.
+In the ring and in whatever is built around it, actions do nothing with the numbers of epochs but compare them and take
+the one after the highest; the numbers of requests they only hand on; and some fields mean something only while another
+one is true. A test holds these systems to that. Of systems with fields that are not known here nothing is taken for
+granted.
 """
 
 from __future__ import annotations
@@ -13,65 +14,78 @@ from typing import Any
 from vtpm_model.core import fields
 from vtpm_traces.values import leaves
 
-EPOCHS = frozenset({"epoch", "mapped", "keys", "seen_keys", "job_epoch", "latest", "crashed_in"})
-REQUESTS = frozenset({"request", "answer", "base", "job", "executed", "delivered"})
-COUNTS = frozenset({"commands"})
+EPOCHS = frozenset({"epoch", "mapped", "keys", "seen_keys", "job_epoch", "latest"})
+"""Fields that hold the number of an epoch, and that some action asks for."""
+
+UNASKED = frozenset({"request", "answer", "base", "job", "executed", "delivered", "commands", "crashed_in", "kept"})
+"""Fields that no action asks for, but to hand them on: only facts speak of them, and what is said of requests."""
+
+ONLY_WHILE = {"job_epoch": "busy", "job_extra": "busy"}
+"""Fields that no action asks for unless the other field is true."""
 
 
-def kinds(state: type[Any]) -> tuple[tuple[str, ...], ...] | None:
-    """The fields of a state that hold numbers without bound, those of one kind together, a mere count alone.
+def known(state: type[Any]) -> bool:
+    """Whether it is known of all numbers without bound that a state holds what they are."""
+    numbers = (path.rpartition(".")[2] for path, leaf in leaves(state).items() if leaf.sort.number)
+    return all(name in EPOCHS or name in UNASKED for name in numbers)
 
-    None if what some of them hold is not known.
+
+def essence(state: type[Any]) -> Callable[[Any], Any]:
+    """A function from a state to the one that stands for all that go on like it.
+
+    Epochs are numbered anew, from 1 and in their order (0 stays 0, and means none); what no action asks for gets its
+    least value. Where it is not known what the numbers are, nothing is changed.
     """
-    groups: dict[str, list[str]] = {}
-    for path, leaf in leaves(state).items():
-        if leaf.sort.number:
-            name = path.rpartition(".")[2]
-            if name not in EPOCHS | REQUESTS | COUNTS:
-                return None
-            kind = "epoch" if name in EPOCHS else "request" if name in REQUESTS else path
-            groups.setdefault(kind, []).append(path)
-    return tuple(tuple(group) for group in groups.values())
-
-
-def by_order(state: type[Any]) -> Callable[[Any], Any]:
-    """A function that numbers the identities of a state anew, from 1 and in their order; 0 stays 0 and means none.
-
-    Where it is not known what the numbers are, it changes nothing.
-    """
-    places = [_places(state, group) for group in kinds(state) or ()]
-
-    def renumber(of: Any) -> Any:
-        values = list(of)
-        inner: dict[int, list[Any]] = {}
-        changed = False
-        for group in places:
-            found = [values[top] if below is None else values[top][below] for top, below in group]
-            order = {number: rank for rank, number in enumerate(sorted({0, *found}))}
-            for (top, below), number in zip(group, found, strict=True):
-                rank = order[number]
-                if rank != number:
-                    changed = True
-                    if below is None:
-                        values[top] = rank
-                    else:
-                        inner.setdefault(top, list(of[top]))[below] = rank
-        if not changed:
-            return of
-        for top, parts in inner.items():
-            values[top] = of[top]._make(parts)
-        return of._make(values)
-
-    return renumber
-
-
-def _places(state: type[Any], group: tuple[str, ...]) -> list[tuple[int, int | None]]:
+    if not known(state):
+        return lambda of: of
     names = list(fields(state))
-    places: list[tuple[int, int | None]] = []
-    for path in group:
-        top, *below = path.split(".")
-        if len(below) > 1:
-            raise TypeError(f"{state.__name__}.{path} is nested deeper than one level")
-        index = names.index(top)
-        places.append((index, list(fields(fields(state)[top])).index(below[0]) if below else None))
-    return places
+    epochs = [index for index, name in enumerate(names) if name in EPOCHS]
+    least = {index: leaves(state)[name].sort.least for index, name in enumerate(names) if name in UNASKED}
+    stale = [
+        (names.index(name), names.index(other), leaves(state)[name].sort.least)
+        for name, other in ONLY_WHILE.items()
+        if name in names
+    ]
+    inner = {
+        index: _inner(fields(state)[name])
+        for index, name in enumerate(names)
+        if any(path.startswith(f"{name}.") and path.rpartition(".")[2] in UNASKED for path in leaves(state))
+    }
+    ranks: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def of(one: Any) -> Any:
+        values = list(one)
+        for index, value in least.items():
+            values[index] = value
+        for index, other, value in stale:
+            if not values[other]:
+                values[index] = value
+        for index, change in inner.items():
+            values[index] = change(values[index])
+        found = tuple([values[index] for index in epochs])
+        ranked = ranks.get(found)
+        if ranked is None:
+            order = {number: rank for rank, number in enumerate(sorted({0, *found}))}
+            ranked = ranks[found] = tuple([order[number] for number in found])
+        if ranked != found:
+            for index, rank in zip(epochs, ranked, strict=True):
+                values[index] = rank
+        return one._make(values)
+
+    return of
+
+
+def _inner(record: type[Any]) -> Callable[[Any], Any]:
+    """The same for a record within a state, which holds no epochs."""
+    indexes = [index for index, name in enumerate(fields(record)) if name in UNASKED]
+    made: dict[Any, Any] = {}
+
+    def of(one: Any) -> Any:
+        if one not in made:
+            values = list(one)
+            for index in indexes:
+                values[index] = 0
+            made[one] = one._make(values)
+        return made[one]
+
+    return of

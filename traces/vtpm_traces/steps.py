@@ -31,6 +31,7 @@ class Steps:
             action.name: {pick: sort_of(sort) for pick, sort in action.picks.items()} for action in self.spec.actions
         }
         known = {f"{action}.{pick}" for action, picks in self._sorts.items() for pick in picks}
+        self._choices = {name: self._fixed(name) for name in self._actions}
         unknown = sorted(self.candidates.keys() - known)
         if unknown:
             raise ValueError(f"{self.spec.name} has no pick {', '.join(unknown)}")
@@ -63,6 +64,20 @@ class Steps:
                 continue
             yield picks, after
 
+    def take_any(self, state: Any, name: str) -> list[tuple[Mapping[str, Any], Any]]:
+        """The same where no pick is known; quicker, for most such steps are not possible."""
+        choices = self._choices.get(name)
+        if choices is None:
+            return list(self.take(state, name, {}))
+        run = self._actions[name].run
+        found = []
+        for picks in choices:
+            try:
+                found.append((picks, run(state, **picks)))
+            except Disabled:
+                continue
+        return found
+
     def possible(self, states: Iterable[Any], limit: int = 40) -> tuple[str, ...]:
         """The actions that could happen in any of these states, as people read them."""
         found: dict[str, None] = {}
@@ -87,6 +102,19 @@ class Steps:
                 for _ in self.take(state, name, {}):
                     return name
         return None
+
+    def _fixed(self, name: str) -> list[Mapping[str, Any]] | None:
+        """All choices of picks of an action, if they are the same in each state, and are all that there are."""
+        columns = []
+        for pick, sort in self._sorts[name].items():
+            given = self.candidates.get(f"{name}.{pick}")
+            if given is not None and not callable(given.values) and given.all_of_them:
+                columns.append(given.values)
+            elif given is None and sort.few is not None:
+                columns.append(sort.few)
+            else:
+                return None
+        return [dict(zip(self._sorts[name], values, strict=True)) for values in itertools.product(*columns)]
 
     def _values(self, state: Any, name: str, pick: str) -> Iterable[Any]:
         given = self.candidates.get(f"{name}.{pick}")

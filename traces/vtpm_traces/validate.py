@@ -17,7 +17,7 @@ from typing import Any
 from vtpm_model.core import Disabled, Spec
 from vtpm_traces.belief import Beliefs, Care, Move, Numbers, Place
 from vtpm_traces.files import BadInput
-from vtpm_traces.identities import kinds
+from vtpm_traces.identities import UNASKED, known
 from vtpm_traces.log import Event, Log, Reader
 from vtpm_traces.observe import Origin
 from vtpm_traces.steps import Steps
@@ -109,7 +109,11 @@ class _Validation:
     def _counts_only(self) -> bool:
         """Whether it is known that the actions only compare numbers and count on, and nobody picks one."""
         picks = (sort for action in self.spec.actions for sort in self.steps.sorts(action.name).values())
-        return kinds(self.spec.state) is not None and not any(sort.number for sort in picks)
+        return known(self.spec.state) and not any(sort.number for sort in picks)
+
+    def _needs_numbers(self, event: Event) -> bool:
+        """Whether a line shows what is not told apart otherwise."""
+        return bool(event.numbers or event.contents) or any(leaf.path in UNASKED for leaf, _ in event.after)
 
     def _while_one_state(self, state: Any, taken: list[Taken]) -> tuple[Any, bool]:
         """The state before the first line that is not, with all its picks, one possible step; and if there is one."""
@@ -145,7 +149,7 @@ class _Validation:
         longest = None if self.keep_run else MORE_CARE[-1][0] + 1
         history = deque([start], longest)
         for number, event in itertools.islice(self.reader.events(), before, None):
-            if not numbered and (event.numbers or event.contents):
+            if not numbered and self._needs_numbers(event):
                 raise _ShowsNumbers
             if len(history[-1].beliefs.states) > REMEMBERED:
                 history.append(self._begun_anew(history[-1]))

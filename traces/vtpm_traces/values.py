@@ -31,13 +31,14 @@ class Sort:
     read_itf: Callable[[Any], Any]
     few: tuple[Any, ...] | None = None
     number: bool = False  # an identity or a count without bound
+    least: Any = None  # the least value, where values are in order
 
 
 @functools.cache
 def sort_of(annotation: Any) -> Sort:
     """The sort that an annotation of a model names."""
     if annotation is bool:
-        return Sort("true or false", bool, _read_bool, bool, _read_bool, (False, True))
+        return Sort("true or false", bool, _read_bool, bool, _read_bool, (False, True), least=False)
     if isinstance(annotation, type) and issubclass(annotation, IntEnum):
         return _enumeration(annotation)
     if get_origin(annotation) is Annotated:
@@ -103,7 +104,7 @@ def _enumeration(enum: type[IntEnum]) -> Sort:
     def write(value: Any) -> str:
         return enum(value).name
 
-    return Sort(names, write, read, write, read, tuple(enum))
+    return Sort(names, write, read, write, read, tuple(enum), least=min(enum))
 
 
 def _integer(bounds: Range) -> Sort:
@@ -126,7 +127,7 @@ def _integer(bounds: Range) -> Sort:
         return read(document)  # files older than 2023 hold plain numbers
 
     few = tuple(range(low, high + 1)) if high is not None and high - low < SMALL else None
-    return Sort(name, int, read, lambda value: {"#bigint": str(int(value))}, read_itf, few, high is None)
+    return Sort(name, int, read, lambda value: {"#bigint": str(int(value))}, read_itf, few, high is None, low)
 
 
 def _record(cls: type) -> Sort:
