@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 
+_HEADER = struct.Struct(">HII")
+
 
 class Echo:
     """Answers at once, with as many bytes as it was given."""
@@ -13,7 +15,7 @@ class Echo:
     def transmit(self, command: bytes, *, locality: int) -> bytes:
         """A success whose parameters are the command's."""
         del locality
-        return struct.pack(">HII", 0x00C4, len(command), 0) + command[10:]
+        return _HEADER.pack(0x00C4, len(command), 0) + command[10:]
 
     def close(self) -> None:
         """Nothing is held."""

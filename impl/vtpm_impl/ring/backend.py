@@ -7,16 +7,19 @@ is free, and `finish` when the engine has answered.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vtpm_impl.ring import page as layout
 from vtpm_impl.ring.page import State
 from vtpm_impl.tpm import header
 from vtpm_impl.tpm.header import Fault
 
+# plain numbers: to look up a member of an enumeration takes longer than what is done with it
+_SUBMIT, _CANCEL = int(State.SUBMIT), int(State.CANCEL)
+_ASKED = (_SUBMIT, _CANCEL)
 
-@dataclass(frozen=True)
-class Request:
+
+class Request(NamedTuple):
     """A command as it was when it was fetched."""
 
     command: bytes
@@ -50,19 +53,19 @@ class BackendRing:
         if self._ready or self._serving is not None:
             return
         state = layout.read_state(self._page)
-        if state == State.SUBMIT:
+        if state == _SUBMIT:
             self._ready = True
-        elif state == State.CANCEL:
-            self._store_state(State.IDLE)
+        elif state == _CANCEL:
+            self._acknowledge()
 
     def fetch(self) -> Request | None:
         """The request that waits, for the engine; None if it was cancelled, withdrawn, or refused here."""
         self._ready = False
         seen = layout.read_header(self._page)
-        if seen.state == State.CANCEL:
-            self._store_state(State.IDLE)
+        if seen.state == _CANCEL:
+            self._acknowledge()
             return None
-        if seen.state != State.SUBMIT:
+        if seen.state != _SUBMIT:
             return None
         if seen.length > layout.capacity(seen.extra):
             self._answer(seen.extra, header.error(Fault.SIZE, b""))
@@ -88,11 +91,12 @@ class BackendRing:
         self._answer(request.extra, response)
 
     def _answer(self, extra: int, response: bytes) -> None:
-        if layout.read_state(self._page) in (State.SUBMIT, State.CANCEL):
+        if layout.read_state(self._page) in _ASKED:
             layout.write_packet(self._page, extra, response)
-            self._store_state(State.FINISH)
+            layout.write_state(self._page, State.FINISH)
+            self._notify()
 
-    def _store_state(self, state: State) -> None:
-        if layout.read_state(self._page) in (State.SUBMIT, State.CANCEL):
-            layout.write_state(self._page, state)
+    def _acknowledge(self) -> None:
+        if layout.read_state(self._page) in _ASKED:
+            layout.write_state(self._page, State.IDLE)
             self._notify()

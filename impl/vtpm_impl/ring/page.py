@@ -60,7 +60,7 @@ def capacity(extra: int) -> int:
 
 def read_header(page: memoryview) -> Header:
     """All fields, each read once."""
-    return Header(*_HEADER.unpack(bytes(page[:HEADER])))
+    return Header._make(_HEADER.unpack_from(page))
 
 
 def read_state(page: memoryview) -> int:
@@ -77,18 +77,19 @@ def write_state(page: memoryview, state: State) -> None:
 def read_packet(page: memoryview, extra: int, length: int) -> bytes:
     """A private copy of the packet. Raises ValueError if it does not lie in the page."""
     barrier()
-    if not 0 <= length <= capacity(extra):
+    offset = HEADER + GRANT_REFERENCE * extra
+    if not 0 <= length <= FRAME - offset:
         raise ValueError(f"a packet of {length} bytes behind {extra} extra pages; at most {capacity(extra)} fit")
-    offset = data_offset(extra)
     return bytes(page[offset : offset + length])
 
 
 def write_packet(page: memoryview, extra: int, packet: bytes) -> None:
     """Store a packet and its length. Raises ValueError if it does not fit."""
-    if len(packet) > capacity(extra):
+    offset = HEADER + GRANT_REFERENCE * extra
+    end = offset + len(packet)
+    if end > FRAME:
         raise ValueError(f"a packet of {len(packet)} bytes behind {extra} extra pages; at most {capacity(extra)} fit")
-    offset = data_offset(extra)
-    page[offset : offset + len(packet)] = packet
+    page[offset:end] = packet
     _LENGTH.pack_into(page, 0, len(packet))
 
 

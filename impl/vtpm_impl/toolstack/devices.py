@@ -7,6 +7,7 @@ of a device's nodes in one transaction; to detach, `online` "0" and the backend'
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 import uuid as uuids
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vtpm_impl.toolstack.domains import home
-from vtpm_impl.xen.xenstore.client import Client, Transaction
+from vtpm_impl.xen.xenstore.client import Client, Transaction, XenstoreError
 from vtpm_impl.xenbus import nodes
 from vtpm_impl.xenbus.nodes import Device, XenbusState
 
@@ -263,7 +264,7 @@ def _write_directory(
 
 def _remove_directory(store: Transaction, path: str, top: str) -> None:
     """Remove a directory, and those above it, up to `top` and without it, that have nothing else in them."""
-    if store.read_or_none(path) is not None:
+    with contextlib.suppress(XenstoreError):  # nor is what it was in
         store.rm(path)
     while (path := path.rpartition("/")[0]) != top:
         if store.read_or_none(path) is not None:

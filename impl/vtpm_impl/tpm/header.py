@@ -63,8 +63,7 @@ def parse(packet: bytes) -> Header | None:
 
 def is_whole(packet: bytes) -> bool:
     """Whether the packet is as long as its own header says."""
-    header = parse(packet)
-    return header is not None and header.size == len(packet)
+    return len(packet) >= SIZE and int.from_bytes(packet[2:6], "big") == len(packet)
 
 
 def error(fault: Fault, command: bytes) -> bytes:

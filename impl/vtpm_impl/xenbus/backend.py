@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import selectors
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -13,16 +13,17 @@ from dataclasses import dataclass
 
 from vtpm_impl.engines import Engine, EngineError
 from vtpm_impl.ring.backend import Request
-from vtpm_impl.xen.platform import Platform, PlatformError, StoreError
+from vtpm_impl.xen.platform import Platform, PlatformError, Port, StoreError
 from vtpm_impl.xenbus import nodes
 from vtpm_impl.xenbus.device import BackendDevice, Connection
 from vtpm_impl.xenbus.nodes import Device
+from vtpm_impl.xenbus.spinning import SPIN, Spinning
 
 DIRECTORY = "backend/vtpm"
 """The directory that the toolstack makes a backend's devices in, relative to the backend's domain."""
 
-SPIN = 0.0001
-"""Seconds of asking one frontend for its next request before sleeping, with an engine that answers promptly."""
+LINGER = 10
+"""Milliseconds of sleep with an eye on the frontend that was served last."""
 
 STREAK = 32
 """Requests that one frontend gets answered in a row before everybody else is looked at."""
@@ -55,9 +56,12 @@ class Backend:
         self._permits = permits
         self._removes_nodes = removes_nodes
         self._report = report
-        self._devices: dict[Device, BackendDevice] = {}  # in the order of service: who was served last stands last
-        self._selector = selectors.DefaultSelector()
+        self._devices: dict[Device, BackendDevice] = {}
+        self._ready: dict[Device, BackendDevice] = {}  # in the order of service: who asks next stands last
+        self._poll = select.epoll()
+        self._ports: dict[int, BackendDevice] = {}  # by the descriptor of the port
         self._listening: dict[Device, tuple[Connection, int]] = {}
+        self._spinning = Spinning()
         self._job: Job | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
@@ -67,8 +71,8 @@ class Backend:
         if not engine.prompt:
             self._worker = threading.Thread(target=self._work, name="engine", daemon=True)
             self._worker.start()
-        self._selector.register(platform.store.fileno(), selectors.EVENT_READ, None)
-        self._selector.register(self._wake, selectors.EVENT_READ, None)
+        self._poll.register(platform.store.fileno(), select.EPOLLIN)
+        self._poll.register(self._wake, select.EPOLLIN)
         platform.store.watch(DIRECTORY, DIRECTORY)
 
     # ------------------------------------------------------------------------------------------------------ running
@@ -88,13 +92,14 @@ class Backend:
 
     def step(self, timeout: float | None) -> None:
         """Wait for news, at most `timeout` seconds, and do all that it asks for."""
-        for key, _ in self._selector.select(timeout):
-            if key.fd == self._wake:
+        for descriptor, _ in self._poll.poll(timeout):
+            device = self._ports.get(descriptor)
+            if device is not None:
+                self._take_event(device)
+            elif descriptor == self._wake:
                 os.eventfd_read(self._wake)
-            elif key.data is None:
-                self._read_watches()
             else:
-                self._take_event(key.data)
+                self._read_watches()
         self._take_answer()
         last = self._serve_next()
         if last is not None and self._worker is None:
@@ -112,7 +117,7 @@ class Backend:
         if self._worker is not None:
             self._commands.put(None)
             self._worker.join(timeout=1)
-        self._selector.close()
+        self._poll.close()
         if self._worker is None or not self._worker.is_alive():  # else it still rings this bell
             os.close(self._wake)
 
@@ -169,12 +174,14 @@ class Backend:
         name, connection = device.device, device.connection
         heard, descriptor = self._listening.get(name, (None, -1))
         if heard is not connection:
-            if heard is not None:
-                self._selector.unregister(descriptor)
+            if heard is not None:  # a port that is closed polls no more
                 del self._listening[name]
+                del self._ports[descriptor]
             if connection is not None:
-                self._listening[name] = (connection, connection.port.fileno())
-                self._selector.register(connection.port.fileno(), selectors.EVENT_READ, device)
+                descriptor = connection.port.fileno()
+                self._listening[name] = (connection, descriptor)
+                self._ports[descriptor] = device
+                self._poll.register(descriptor, select.EPOLLIN)
                 self._take_event(device)
         busy = self._job is not None and self._job.device is device
         if device.leaving and connection is None and not busy:
@@ -196,19 +203,18 @@ class Backend:
             return False
         connection.ring.on_event()
         self._report(device.device, "backend_wakes")
+        if connection.ring.ready:
+            self._ready.setdefault(device.device, device)
         return True
 
     def _serve_next(self) -> BackendDevice | None:
-        """Give the engine the request of whoever has waited longest since it was served; who was served last."""
+        """Give the engine the request of whoever has waited longest; who was served last."""
         last = None
-        while self._job is None:
-            waiting = (d for d in self._devices.values() if d.connection is not None and d.connection.ring.ready)
-            device = next(waiting, None)
-            if device is None:
-                break
-            self._devices[device.device] = self._devices.pop(device.device)
-            last = device
-            self._serve(device)
+        while self._ready and self._job is None:
+            device = self._ready.pop(next(iter(self._ready)))
+            if device.connection is not None and device.connection.ring.ready:
+                self._serve(device)
+                last = device
         return last
 
     def _serve(self, device: BackendDevice) -> None:
@@ -226,19 +232,39 @@ class Backend:
             self._commands.put(request)
 
     def _linger(self, device: BackendDevice) -> None:
-        """Go on with one frontend while it asks without a pause, for a while: to sleep and wake takes longer."""
+        """Go on with one frontend for as long as nobody else has news, and at most STREAK requests."""
         connection = device.connection
         assert connection is not None
-        take, ring = connection.port.take, connection.ring
+        port, ring = connection.port, connection.ring
+        poll = select.poll()
+        poll.register(port.fileno(), select.POLLIN)
+        poll.register(self._poll.fileno(), select.POLLIN)
         for _ in range(STREAK):
-            deadline = time.monotonic() + SPIN
-            while not take():
-                if time.monotonic() > deadline:
-                    return
+            if not self._wait(poll, port):
+                return
             ring.on_event()
             self._report(device.device, "backend_wakes")
             if ring.ready:
                 self._serve(device)
+
+    def _wait(self, poll: select.poll, port: Port) -> bool:
+        """Wait for an event of a port, but no longer than until somebody else has news; whether it came."""
+        spinning = self._spinning
+        started = time.monotonic()
+        wasted = 0.0
+        if spinning.worthwhile():
+            until = started + SPIN
+            while (now := time.monotonic()) < until:
+                if port.take():
+                    spinning.took(now - started)
+                    return True
+            wasted = SPIN
+        # to be woken through `_poll` takes longer than to be woken by the port itself
+        woken = [descriptor for descriptor, _ in poll.poll(LINGER)]
+        if port.fileno() not in woken or not port.take():
+            return False
+        spinning.took(time.monotonic() - started + wasted)
+        return True
 
     def _ask(self, request: Request) -> bytes | EngineError:
         try:

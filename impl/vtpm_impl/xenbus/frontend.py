@@ -18,6 +18,7 @@ from vtpm_impl.xen.platform import Grant, Platform, Port, StoreView
 from vtpm_impl.xenbus import nodes
 from vtpm_impl.xenbus.nodes import XenbusState
 from vtpm_impl.xenbus.nodes import XenbusState as S
+from vtpm_impl.xenbus.spinning import SPIN, Spinning
 
 OPEN_TIMEOUT = 10.0
 """Seconds that a toolstack, too, waits for a backend."""
@@ -27,9 +28,6 @@ COMMAND_TIMEOUT = 120.0
 
 CANCEL_TIMEOUT = 2.0
 """Seconds for the backend to answer a cancel."""
-
-SPIN = 0.00005
-"""Seconds of looking at the page before the thread sleeps: a quick engine answers in less than a wake-up takes."""
 
 
 class FrontendError(Exception):
@@ -59,6 +57,7 @@ class Connection:
     grant: Grant
     port: Port
     ring: FrontendRing
+    poll: select.poll
 
 
 class Frontend:
@@ -76,6 +75,7 @@ class Frontend:
         self._kept: list[Grant] = []  # pages that the backend still had mapped when they were given up
         self._version_read = False
         self._turn = threading.RLock()
+        self._spinning = Spinning()
         self._interrupted = False
         self._interrupt = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         backend = nodes.parse_number(self._store.read(f"{self._directory}/backend-id"))
@@ -157,7 +157,10 @@ class Frontend:
         self._release_kept()
         grant = self._platform.grant(self.backend)
         port = self._platform.open_port(self.backend)
-        self._connection = Connection(grant, port, FrontendRing(grant.memory, port.notify))
+        poll = select.poll()
+        for descriptor in (port.fileno(), self._store.fileno(), self._interrupt):
+            poll.register(descriptor, select.POLLIN)
+        self._connection = Connection(grant, port, FrontendRing(grant.memory, port.notify), poll)
         self._version_read = False
         self._report("frontend_allocates")
 
@@ -232,29 +235,34 @@ class Frontend:
 
     def _await_answer(self, connection: Connection, deadline: float, *, cancelling: bool = False) -> bytes | None:
         """The answer; None at the deadline, or when a cancel was asked for."""
-        spin = time.monotonic() + SPIN
-        while time.monotonic() < spin:
-            answer = connection.ring.look()
-            if answer is not None:
-                return answer  # the bit stays set, and ends some later sleep early
-        poll = select.poll()
-        for descriptor in (connection.port.fileno(), self._store.fileno(), self._interrupt):
-            poll.register(descriptor, select.POLLIN)
+        look, take, port = connection.ring.look, connection.port.take, connection.port.fileno()
+        started = time.monotonic()
+        wasted = 0.0
+        if self._spinning.worthwhile():
+            until = started + SPIN
+            while (now := time.monotonic()) < until:
+                answer = look()
+                if answer is not None:
+                    self._spinning.took(now - started)
+                    return answer  # the bit stays set, and ends some later sleep early
+            wasted = SPIN
         while True:
-            connection.port.take()
-            answer = connection.ring.look()
+            answer = look()
             if answer is not None:
+                self._spinning.took(time.monotonic() - started + wasted)
                 return answer
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
-            woken = {descriptor for descriptor, _ in poll.poll(left * 1000)}
-            if self._interrupt in woken:
-                self._forget_interrupt()
-                if not cancelling:
-                    return None
-            if self._store.fileno() in woken:
-                self._lose_if_gone()
+            for woken, _ in connection.poll.poll(left * 1000):
+                if woken == port:
+                    take()
+                elif woken == self._interrupt:
+                    self._forget_interrupt()
+                    if not cancelling:
+                        return None
+                else:
+                    self._lose_if_gone()
 
     def _lose_if_gone(self) -> None:
         for _ in self._store.events():
