@@ -155,7 +155,8 @@ class Recording:
 
     States for which `alike` gives the same are taken to go on alike, these observations included. With only the order
     of identities counting (`steps.ranked`), hidden steps that merely count (another connection, another request) come
-    to an end, and a refusal can be certain.
+    to an end, and a refusal can be certain. `recalls` lists the subjects of which something may still be said from a
+    state on, in an order that does not depend on how identities are numbered; by default that is all of them.
     """
 
     title: str
@@ -164,6 +165,7 @@ class Recording:
     candidates: Mapping[str, Candidates] = field(default_factory=dict)
     start: Callable[[], Any] | None = None
     alike: Callable[[Any], Hashable] | None = None
+    recalls: Callable[[Any], Iterable[Hashable]] | None = None
 
     def __post_init__(self) -> None:
         names = [stream.name for stream in self.streams]

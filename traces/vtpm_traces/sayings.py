@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 from vtpm_traces.observe import Sayings
 
@@ -13,6 +13,11 @@ class Memory:
     def __init__(self) -> None:
         self._all: list[dict[Hashable, Hashable]] = [{}]
         self._next: dict[tuple[int, frozenset[tuple[Hashable, Hashable]]], int] = {}
+
+    def of(self, said: int, subjects: Iterable[Hashable]) -> Hashable:
+        """What has been said of each of these subjects; None: nothing."""
+        known = self._all[said]
+        return tuple([known.get(subject) for subject in subjects])
 
     def after(self, said: int, sayings: Sayings) -> int | None:
         """What has been said after this is said too; None: it contradicts."""

@@ -32,7 +32,9 @@ class Bounds:
     hidden: tuple[int, ...] = (8, 16, 32, 64, 128)
 
 
-class _Node(NamedTuple):
+class Node(NamedTuple):
+    """A place in every stream, what is remembered there, and a state."""
+
     places: tuple[int, ...]
     held: frozenset[tuple[int, int]]  # level reads that are still to come and have been true
     said: int  # key of what has been said so far
@@ -40,16 +42,18 @@ class _Node(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Edge:
+class Edge:
     """How a node was reached: from where, by which step (None: none was taken), showing which observations."""
 
-    before: _Node
+    before: Node
     step: Step | None
     shown: tuple[tuple[int, int], ...]
 
 
 @dataclass
-class _Search:
+class Search:
+    """One search for a run; `met` counts the nodes that were tried."""
+
     spec: Spec[Any]
     recording: Recording
     keep: tuple[Fact, ...]
@@ -66,7 +70,7 @@ class _Search:
         self.memory = Memory()
         self.hidden = tuple(a.name for a in self.spec.actions if a.name in self.recording.hidden)
         self.effort = {a.name: effort(a) for a in self.spec.actions}
-        self.furthest: list[_Node] = []
+        self.furthest: list[Node] = []
         self.most = -1
 
     # ------------------------------------------------------------------------------------------------- the search
@@ -89,26 +93,45 @@ class _Search:
 
     def _within(self, patience: int) -> tuple[tuple[Taken, ...] | None, bool]:
         """A run that needs no more effort between two observations, and whether that bound cut nothing off."""
+        edges: dict[Node, Edge | None] = {}
+        end, whole = self.spread({self.first(): 0}, patience, edges)
+        return (None if end is None else self.told(edges, end)), whole
+
+    def first(self) -> Node:
+        """The node that every run starts from."""
         start = self.recording.start or self.spec.init
-        first = self._settled(tuple(0 for _ in self.streams), frozenset(), 0, start())[0]
-        edges: dict[_Node, _Edge | None] = {first: None}
-        gaps = {self._key(first): 0}
+        return self._settled(tuple(0 for _ in self.streams), frozenset(), 0, start())[0]
+
+    def spread(
+        self, starts: Mapping[Node, int], patience: int, edges: dict[Node, Edge | None]
+    ) -> tuple[Node | None, bool]:
+        """The first node at the end that is reached from nodes with the effort spent on each since it last moved on.
+
+        Fills `edges`. The second value says whether the bound on that effort cut nothing off.
+        """
+        gaps: dict[Hashable, int] = {}
         order = itertools.count()
-        heap = [(-sum(first.places), 0, next(order), first, self._key(first))]
+        heap: list[tuple[int, int, int, Node, Hashable]] = []
+        for node, gap in starts.items():
+            key = self.key(node)
+            if gap < gaps.get(key, gap + 1):
+                gaps[key] = gap
+                edges.setdefault(node, None)
+                heapq.heappush(heap, (-sum(node.places), gap, next(order), node, key))
         whole = True
         while heap:
             _, gap, _, node, key = heapq.heappop(heap)
             if gap > gaps[key]:
                 continue
             self.met += 1
-            if node.places == self.lengths:
-                return self._path(edges, node), True
+            if self.ends(node):
+                return node, True
             if self.met >= self.bounds.nodes:
                 return None, False
             self._note(node)
-            for after, edge in self._moves(node):
+            for after, edge in self.moves(node, gap):
                 quiet = 0 if edge.shown else gap + self.effort[edge.step.name] if edge.step else 0
-                key = self._key(after)
+                key = self.key(after)
                 if quiet > patience:
                     whole = whole and key in gaps
                     continue
@@ -119,13 +142,22 @@ class _Search:
                     heapq.heappush(heap, (-sum(after.places), quiet, next(order), after, key))
         return None, whole
 
-    def _key(self, node: _Node) -> Hashable:
-        alike = self.recording.alike
-        return node if alike is None else (node.places, node.held, node.said, alike(node.state))
+    def ends(self, node: Node) -> bool:
+        """Whether a node answers the question: here, whether every stream has come to its end."""
+        return node.places == self.lengths
+
+    def key(self, node: Node) -> Hashable:
+        """What tells nodes apart that may go on differently."""
+        alike, recalls = self.recording.alike, self.recording.recalls
+        if alike is None:
+            return node
+        said = node.said if recalls is None else self.memory.of(node.said, recalls(node.state))
+        return node.places, node.held, said, alike(node.state)
 
     # -------------------------------------------------------------------------------------------------- the moves
 
-    def _moves(self, node: _Node) -> Iterator[tuple[_Node, _Edge]]:
+    def moves(self, node: Node, gap: int) -> Iterator[tuple[Node, Edge]]:
+        """The nodes that follow a node, on which this effort was spent since it last moved on."""
         calls: dict[tuple[str, frozenset[tuple[str, Any]]], Mapping[str, Any]] = {}
         for number in range(len(self.streams)):
             observation = self._next(node.places, number)
@@ -153,7 +185,7 @@ class _Search:
                     if self._keeps(node.state, step, after):
                         yield from self._stepped(node, step, after)
 
-    def _stepped(self, node: _Node, step: Step, after: Any) -> Iterator[tuple[_Node, _Edge]]:
+    def _stepped(self, node: Node, step: Step, after: Any) -> Iterator[tuple[Node, Edge]]:
         """The nodes after a step: every stream that sees it must move on, others that could have shown it may."""
         must: list[int] = []
         may: list[int] = []
@@ -180,17 +212,17 @@ class _Search:
                     yield self._moved(node, step, after, moving, said)
 
     def _moved(
-        self, node: _Node, step: Step | None, state: Any, moving: tuple[int, ...], said: int
-    ) -> tuple[_Node, _Edge]:
+        self, node: Node, step: Step | None, state: Any, moving: tuple[int, ...], said: int
+    ) -> tuple[Node, Edge]:
         places = tuple(place + (number in moving) for number, place in enumerate(node.places))
         held = frozenset(key for key in node.held if key[1] >= places[key[0]])
         after, passed = self._settled(places, held, said, state)
         shown = tuple((number, node.places[number]) for number in moving)
-        return after, _Edge(node, step, shown + passed)
+        return after, Edge(node, step, shown + passed)
 
     def _settled(
         self, places: tuple[int, ...], held: frozenset[tuple[int, int]], said: int, state: Any
-    ) -> tuple[_Node, tuple[tuple[int, int], ...]]:
+    ) -> tuple[Node, tuple[tuple[int, int], ...]]:
         """The node after all that can be passed without a choice, and what was passed."""
         now = list(places)
         passed: list[tuple[int, int]] = []
@@ -201,7 +233,7 @@ class _Search:
             for number in range(len(now)):
                 while True:
                     observation = self._next(tuple(now), number)
-                    node = _Node(tuple(now), held, said, state)
+                    node = Node(tuple(now), held, said, state)
                     if observation is None or not self._passes_by_itself(observation, number, node):
                         break
                     passed.append((number, now[number]))
@@ -209,7 +241,7 @@ class _Search:
                     moved = True
                     held = self._holding(tuple(now), held, state)
         held = frozenset(key for key in held if key[1] >= now[key[0]])
-        return _Node(tuple(now), held, said, state), tuple(passed)
+        return Node(tuple(now), held, said, state), tuple(passed)
 
     def _holding(self, places: tuple[int, ...], held: frozenset[tuple[int, int]], state: Any) -> frozenset[Any]:
         """The level reads to come that have been true since the last read of the same subject."""
@@ -231,14 +263,14 @@ class _Search:
     def _due(self, observation: Observation, places: tuple[int, ...]) -> bool:
         return all(places[self.number[point.stream]] > point.index for point in observation.later_than)
 
-    def _passes_by_itself(self, observation: Observation, number: int, node: _Node) -> bool:
+    def _passes_by_itself(self, observation: Observation, number: int, node: Node) -> bool:
         if isinstance(observation, Happened) or (isinstance(observation, Holds) and observation.says is not None):
             return False
         if self.streams[number].starts_late and node.places[number] == 0:
             return False
         return self._passable(observation, number, node)
 
-    def _passable(self, observation: Observation, number: int, node: _Node) -> bool:
+    def _passable(self, observation: Observation, number: int, node: Node) -> bool:
         if not self._due(observation, node.places):
             return False
         match observation:
@@ -251,12 +283,12 @@ class _Search:
             case Happened():
                 return False
 
-    def _said_now(self, observation: Observation, node: _Node) -> int | None:
+    def _said_now(self, observation: Observation, node: Node) -> int | None:
         if isinstance(observation, Holds) and observation.says is not None:
             return self.memory.after(node.said, observation.says(node.state))
         return node.said
 
-    def _said_by(self, moving: tuple[int, ...], node: _Node, step: Step, after: Any) -> int | None:
+    def _said_by(self, moving: tuple[int, ...], node: Node, step: Step, after: Any) -> int | None:
         said: int | None = node.said
         for number in moving:
             observation = self._next(node.places, number)
@@ -278,14 +310,15 @@ class _Search:
 
     # ------------------------------------------------------------------------------------------------- the verdict
 
-    def _note(self, node: _Node) -> None:
+    def _note(self, node: Node) -> None:
         done = sum(node.places)
         if done > self.most:
             self.most, self.furthest = done, []
         if done == self.most and len(self.furthest) < 200:
             self.furthest.append(node)
 
-    def _path(self, edges: Mapping[_Node, _Edge | None], node: _Node) -> tuple[Taken, ...]:
+    def told(self, edges: Mapping[Node, Edge | None], node: Node) -> tuple[Taken, ...]:
+        """The steps that these edges lead to a node by."""
         path: list[Taken] = []
         waiting: list[Any] = []  # observations shown without a step, told with the step before them
         while (edge := edges[node]) is not None:
@@ -323,20 +356,20 @@ def explain(
     be explained although the facts hold. Of several streams that are stuck, the first is the one without whose
     observation the others get furthest.
     """
-    search = _Search(spec, recording, keep, bounds or Bounds())
+    search = Search(spec, recording, keep, bounds or Bounds())
     verdict = search.run()
     if len(verdict.stuck) < 2:
         return verdict
     return replace(verdict, stuck=_most_to_blame_first(search, verdict.stuck))
 
 
-def _most_to_blame_first(search: _Search, stuck: tuple[Stuck, ...]) -> tuple[Stuck, ...]:
+def _most_to_blame_first(search: Search, stuck: tuple[Stuck, ...]) -> tuple[Stuck, ...]:
     progress: list[int] = []
     blamed = {item.origin for item in stuck}
     for item in stuck:
         streams = tuple(_without(stream, item, blamed) for stream in search.streams)
         bounds = Bounds(nodes=20_000, hidden=search.bounds.hidden[:2])
-        retry = _Search(search.spec, replace(search.recording, streams=streams), search.keep, bounds)
+        retry = Search(search.spec, replace(search.recording, streams=streams), search.keep, bounds)
         progress.append(sum(retry.lengths) + 1 if retry.run().accepted else retry.most)
     order = sorted(range(len(stuck)), key=lambda number: -progress[number])
     return tuple(stuck[number] for number in order)

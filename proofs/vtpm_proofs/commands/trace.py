@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vtpm_proofs.commands.systems import FALLS_SHORT, wrong_use
+from vtpm_proofs.commands.teeth import teeth
 
 if TYPE_CHECKING:
     from vtpm_model.core import Spec
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SCHEMA = "vtpmspec/trace/1"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app.command()(teeth)
 
 
 @app.callback()

@@ -104,6 +104,20 @@ def alike(state: Any) -> Hashable:
     return _by_order(replace(state, **idle))
 
 
+def recalls(state: Any) -> tuple[Hashable, ...]:
+    """The subjects that lines to come may speak of: live epochs and requests, and the request that comes next."""
+    epochs = (state.epoch, state.mapped, state.keys, state.seen_keys)
+    requests = (state.request, state.page.request, state.old_page.request, state.job if state.busy else 0)
+    return (
+        *((kind, epoch) for kind in ("ring-ref", "event-channel") for epoch in epochs),
+        *(
+            (kind, request)
+            for kind in ("request", "length", "head", "locality")
+            for request in (*requests, state.request + 1)
+        ),
+    )
+
+
 _PARTIES: Mapping[Party, frozenset[Actor]] = {
     Party.FRONTEND: frozenset({Actor.FRONTEND}),
     Party.BACKEND: frozenset({Actor.BACKEND}),
@@ -270,7 +284,7 @@ def plain_run(run: tuple[Taken, ...]) -> tuple[Taken, ...]:
 
 def device_recording(seen: DeviceRecording, spec: Spec[Any]) -> tuple[Spec[Any], Recording]:
     """The observations of one device and what may have happened unseen, and the specification to hold them against."""
-    reading = _Reading(seen, spec)
+    reading = Reading(seen, spec)
     return reading.spec, reading.recording()
 
 
@@ -301,7 +315,13 @@ def _logged(before: Any, step: Step, after: Any) -> bool:
 
 
 @dataclass
-class _Reading:
+class Reading:
+    """What the sources of one device say in terms of a specification.
+
+    `budget` is counted where it is not given; `firsts` tells, once there is a recording, for each source the place of
+    the first observation of each of its events, and then the number of its observations.
+    """
+
     seen: DeviceRecording
     spec: Spec[Any]
     written: dict[tuple[Side, str], set[str | None]] = field(default_factory=lambda: defaultdict(set))
@@ -309,6 +329,8 @@ class _Reading:
     extras: set[int] = field(default_factory=lambda: {0})
     complete: set[bool] = field(default_factory=set)  # whether a uuid was read, where one was looked for
     cancels: bool = False  # a cancel was seen in the page
+    budget: Budget | None = None
+    firsts: dict[str, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.device = self.seen.device
@@ -320,9 +342,10 @@ class _Reading:
         logs = [source for source in self.seen.sources if source.kind is SourceKind.BACKEND]
         self.whole_store = any(s.kind is SourceKind.STORE and s.from_start for s in self.seen.sources)
         self.one_log = len(logs) == 1 and not self._begins_late(logs[0])
-        budget = self._budget(logs[0]) if self.one_log and not self.whole_store else None
+        if self.budget is None and self.one_log and not self.whole_store:
+            self.budget = self._budget(logs[0])
         self.blocks: list[Block] = []
-        self.spec = watched(self.spec, self.blocks, budget)
+        self.spec = watched(self.spec, self.blocks, self.budget)
         self.linux = SourceKind.FRONTEND not in kinds
 
     def _note(self, event: Event) -> None:
@@ -363,6 +386,7 @@ class _Reading:
                 "toolstack_creates.complete": Candidates(tuple(self.complete or {False, True})),
             },
             alike=alike,
+            recalls=recalls,
         )
 
     def _submitted(self) -> Candidates:
@@ -372,11 +396,15 @@ class _Reading:
     def _stream(self, source: Source) -> Stream:
         if source.kind is SourceKind.BACKEND and self.one_log:
             return self._log(source)
-        observations = tuple(o for event in source.events for o in self._observations(event))
+        observations: list[Observation] = []
+        firsts = self.firsts[source.file] = [0]
+        for event in source.events:
+            observations += self._observations(event)
+            firsts.append(len(observations))
         if source.kind is SourceKind.STORE:
             every = frozenset(each.name for each in self.spec.actions)
-            return Stream(source.file, observations, every, _writes, starts_late=not source.from_start)
-        return Stream(source.file, observations)
+            return Stream(source.file, tuple(observations), every, _writes, starts_late=not source.from_start)
+        return Stream(source.file, tuple(observations))
 
     def _log(self, source: Source) -> Stream:
         """The one backend's log: it shows each step of the backend that its recorder wrote a line about."""
@@ -385,7 +413,9 @@ class _Reading:
         blocks.append(Block(of_page=False))
         keys: dict[str, str | None] = {}  # as they were read last
         line = 0
+        firsts = self.firsts[source.file] = []
         for event in source.events:
+            firsts.append(len(observations))
             for observation in self._observations(event):
                 of_page = _of_page(event, observation)
                 next_line = (of_page or not self.whole_store) and event.origin.line != line
@@ -397,7 +427,7 @@ class _Reading:
             if isinstance(event, Mapped | Sampled):
                 blocks[-1].length = event.header.length
                 blocks[-1].page.append(_header_is(event.header))
-            if isinstance(event, Read) and _modelled(event.side, event.node):
+            if isinstance(event, Read) and modelled(event.side, event.node):
                 test = _node_is(event.side, event.node, event.value)
                 (blocks[-1].frontend if event.side is Side.FRONTEND else blocks[-1].backend).append(test)
                 if event.side is Side.FRONTEND and event.node == "state":
@@ -406,6 +436,7 @@ class _Reading:
                     blocks[-1].open_end |= keys.setdefault(event.node, event.value) != event.value
                     keys[event.node] = event.value
                 observations.append(Happened(event.origin, (Call("backend_looks"),), or_nothing=True))
+        firsts.append(len(observations))
         blocks.append(Block(of_page=False, open_end=True))
         observations.append(_turn(source.events[-1].origin, len(blocks) - 1))
         return Stream(source.file, tuple(observations), frozenset(self.actions[Actor.BACKEND]), _logged)
@@ -456,13 +487,13 @@ class _Reading:
         return tuple(Call(name) for name in names if name not in _ON_THE_RING)
 
     def _commit(self, event: Commit) -> Iterator[Observation]:
-        changes = tuple(change for change in event.changes if _modelled(change.side, change.node))
+        changes = tuple(change for change in event.changes if modelled(change.side, change.node))
         if changes:
             yield Happened(event.origin, self._calls(event.party), _changes_to(event.changes), _says_keys(changes))
 
     def _read(self, event: Read) -> Iterator[Observation]:
         says: Callable[[Any], Sayings] | None = None
-        if not _modelled(event.side, event.node):
+        if not modelled(event.side, event.node):
             if self._foreign(event.side, event.node, event.value):
                 return
             test: StateTest = _never
@@ -569,7 +600,8 @@ _MODELLED = {
 }
 
 
-def _modelled(side: Side, node: str) -> bool:
+def modelled(side: Side, node: str) -> bool:
+    """Whether the model has this node."""
     return node in _MODELLED[side]
 
 

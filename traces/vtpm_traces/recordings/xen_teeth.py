@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from vtpm_model.core import Spec
 from vtpm_traces.observe import Origin
 from vtpm_traces.recordings.xen import SourceKind, read_sources
 from vtpm_traces.recordings.xen_events import Change, Commit, Device, Side, place_of
-from vtpm_traces.recordings.xen_model import device_recording, plain_run
-from vtpm_traces.search import Bounds, explain
+from vtpm_traces.recordings.xen_model import plain_run
+from vtpm_traces.recordings.xen_rejudge import Rejudge
 from vtpm_traces.verdict import Outcome, Taken
 
 
@@ -181,19 +180,42 @@ def _flipped(hexadecimal: str, index: int) -> str:
     return data.hex()
 
 
-def bite(mutant: Mutant, device: Device, spec: Spec[Any], bounds: Bounds) -> Bite:
-    """Hold a mutant against a specification."""
-    seen = next((each for each in read_sources("", mutant.contents).devices if each.device == device), None)
-    if seen is None:
-        return Bite(mutant, Outcome.ACCEPTED)
-    watched, recording = device_recording(seen, spec)
-    verdict = explain(watched, recording, bounds=bounds)
-    return Bite(mutant, verdict.outcome, tuple(stuck.origin for stuck in verdict.stuck), plain_run(verdict.run))
+def thinned(every: Iterable[Mutant], step: int) -> Iterator[Mutant]:
+    """The mutants of all lines up to the 40th command, and after it those of each `step`-th command and its looks."""
+    commands = 0
+    line: tuple[str, int] | None = None
+    for mutant in every:
+        place = mutant.origin.file, mutant.origin.line
+        if mutant.line_kind == "command" and place != line:
+            commands += 1
+        line = place
+        if commands <= _WITHOUT_THINNING or commands % step == 0 or mutant.line_kind not in ("event", "command"):
+            yield mutant
 
 
-def table(bites: Iterator[Bite] | list[Bite]) -> dict[tuple[Spoilt, str], Counter[Outcome]]:
+_WITHOUT_THINNING = 40
+
+
+def bite(mutant: Mutant, base: Rejudge, *, run: bool = False) -> Bite:
+    """Hold a mutant against the specification that explains the recording itself."""
+    file = mutant.origin.file
+    old = next(source for source in base.seen.sources if source.file == file)
+    found = [
+        source
+        for each in read_sources("", {file: mutant.contents[file]}).devices
+        for source in each.sources
+        if each.device == base.seen.device and source.kind is old.kind
+    ]
+    verdict = base.rejudge(found[0] if found else replace(old, events=()), run=run)
+    return Bite(mutant, verdict.outcome, verdict.ends_at, plain_run(verdict.run))
+
+
+Table = dict[tuple[Spoilt, str], Counter[Outcome]]
+
+
+def table(bites: Iterable[Bite]) -> Table:
     """How many mutants of each class, by what was done and to which kind of line, became what."""
-    found: dict[tuple[Spoilt, str], Counter[Outcome]] = {}
+    found: Table = {}
     for each in bites:
         found.setdefault((each.mutant.spoilt, each.mutant.line_kind), Counter())[each.outcome] += 1
     return found
