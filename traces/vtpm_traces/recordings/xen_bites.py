@@ -15,7 +15,7 @@ from vtpm_traces.files import read_json
 from vtpm_traces.recordings.judged import Checked
 from vtpm_traces.recordings.xen import DeviceRecording, read_contents, read_sources
 from vtpm_traces.recordings.xen_rejudge import Rejudge
-from vtpm_traces.recordings.xen_teeth import Bite, Mutant, bite, mutants, table, thinned
+from vtpm_traces.recordings.xen_teeth import Bite, Mutant, Spoilt, bite, mutants, table, thinned
 from vtpm_traces.recordings.xen_verdict import BOUNDS
 from vtpm_traces.schema import data
 from vtpm_traces.search import Bounds
@@ -109,7 +109,10 @@ def _one(number: int) -> tuple[Outcome, Any, tuple[Taken, ...]]:
 
 
 def as_document(found: Bitten) -> dict[str, Any]:
-    """The table of one device; `outcomes` has a letter for each mutant, in the order of the lines."""
+    """The table of one device; `outcomes` has a letter for each mutant, in the order of the lines.
+
+    `exceptions` are those that were not refused although later lines mostly depend on what they spoil.
+    """
     classes = table(found.bites)
     return {
         "folder": found.folder,
@@ -118,12 +121,24 @@ def as_document(found: Bitten) -> dict[str, Any]:
         "specification": found.specification,
         "every": found.every,
         "mutants": len(found.bites),
+        "exceptions": [
+            {"line": each.mutant.origin.line, "kind": each.mutant.line_kind, "spoilt": each.mutant.spoilt.value}
+            for each in found.bites
+            if each.outcome is not Outcome.REFUSED and _depended_on(each.mutant)
+        ],
         "outcomes": "".join(_LETTERS[each.outcome] for each in found.bites),
         "classes": [
             {"spoilt": spoilt.value, "line": kind, **counts(classes[spoilt, kind])}
             for spoilt, kind in sorted(classes, key=lambda one: (one[0].value, one[1]))
         ],
     }
+
+
+def _depended_on(mutant: Mutant) -> bool:
+    """Whether it spoils what later lines mostly depend on: writes, keys, connecting, a command's event, lengths."""
+    if mutant.spoilt is Spoilt.DROPPED:
+        return mutant.line_kind in ("write", "WRITE", "connected", "event")
+    return mutant.spoilt in (Spoilt.STATE, Spoilt.KEY, Spoilt.RING_REF, Spoilt.LENGTH)
 
 
 def counts(found: Mapping[Outcome, int]) -> dict[str, int]:
