@@ -53,6 +53,10 @@ BOUNDS: dict[str, Bounds] = {
         states=40_000,
     ),
     "order": Bounds(fields={"number": 3}),
+    "watch": Bounds(
+        fields={"child": 66, "copied": 40},
+        picks={"name": (0, 1, 33, 34, 60), "value": tuple(range(11))},
+    ),
     "ring": Bounds(fields={"request": 2, "epoch": 2}, picks=_RING_PICKS, more_picks=_MORE_RING_PICKS, states=200_000),
     "device": Bounds(
         fields={"request": 2, "epoch": 2, "commands": 3},
