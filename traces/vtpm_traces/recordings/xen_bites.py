@@ -75,7 +75,7 @@ def bitten(
         found: list[Bite] = []
         for each in _bites(_Task(base, spoilt, run), jobs):
             found.append(each)
-            if len(found) % 100 == 0:
+            if len(found) % 20 == 0:
                 say(f"  {len(found)} of {len(spoilt)}")
         yield Bitten(folder.name, seen.recorder, str(seen.device), base.spec.name, every, tuple(found))
 
