@@ -15,7 +15,7 @@ from vtpm_model.core import Action, Disabled, Kind, Spec, Step
 from vtpm_proofs import bounds as limits
 from vtpm_proofs.bounds import Bounds
 from vtpm_proofs.explore import Atlas, Move, scout, spread
-from vtpm_proofs.pursue import pursue
+from vtpm_proofs.pursue import Place, find, pursue
 from vtpm_proofs.symbolic import of_sort
 from vtpm_proofs.system import System
 from vtpm_proofs.terms import TRUE
@@ -82,6 +82,29 @@ class Grounds:
                 if found != expected[number]:
                     yield _distinction(number, move, before, expected[number], found)
 
+    def sought(
+        self, system: System, goal: Place, changed: Mapping[str, Action[Any]]
+    ) -> tuple[Distinction, tuple[Move, ...]] | None:
+        """A difference in a place that is looked for, and the run to it; the states of the grounds stay as they are."""
+        atlas = self.atlas
+        known = len(atlas.states)
+        if not find(atlas, system, goal):
+            return None
+        number = len(atlas.states) - 1
+        before = atlas.states[number]
+        run = atlas.run_to(number)
+        for state in atlas.states[known:]:
+            del atlas.index[state]
+        for column in (atlas.states, atlas.parents, atlas.via):
+            del column[known:]
+        name = goal.action.name
+        for picks in limits.choices(goal.action, atlas.bounds):
+            move = Move(name, picks)
+            expected, found = (_after(one, before, picks) for one in (self.spec.action(name), changed[name]))
+            if expected != found:
+                return _distinction(number, move, before, expected, found), (*run, move)
+        return None
+
     def broken(self, difference: Distinction) -> list[str]:
         """The facts, lemmas and sorts that a mutant breaks by a step, in a state where all of them hold."""
         after = difference.found
@@ -125,9 +148,10 @@ class Grounds:
 
 
 def _after(action: Action[Any], state: Any, picks: Mapping[str, Any]) -> Any:
+    """What the action makes of the state; None where it refuses, or is a mutant that makes no sense there."""
     try:
         return action.run(state, **picks)
-    except Disabled:
+    except (Disabled, ValueError, TypeError, AttributeError):
         return None
 
 

@@ -24,11 +24,12 @@ from vtpm_proofs.limits import Limits
 from vtpm_proofs.mutations import Mutation, mutations
 from vtpm_proofs.obligation import FAILS
 from vtpm_proofs.overlay import function_of, reached, replaced
-from vtpm_proofs.pursue import Witnesses
+from vtpm_proofs.pursue import Place, Witnesses
 from vtpm_proofs.reach import decisions_of
 from vtpm_proofs.solvers import UNSAT, start
 from vtpm_proofs.symbolic import flat_terms, same
 from vtpm_proofs.system import System, Way
+from vtpm_proofs.terms import Term
 
 INDUCTION, LIVENESS, REACHABILITY, TRACE = "induction", "liveness", "reachability", "trace"
 SURVIVES = "survives"
@@ -113,7 +114,15 @@ class Mutated:
         if first is not None:
             return verdict(TRACE, kind)
         unreached = self.unreached(mutant, changed)
-        return verdict(REACHABILITY, unreached) if unreached else verdict(SURVIVES)
+        if unreached:
+            return verdict(REACHABILITY, unreached)
+        for goal in self.gaps(changed):
+            sought = self.grounds.sought(self.system, goal, changed)
+            if sought is not None:
+                found, run = sought
+                kind = found.kind.value
+                return verdict(TRACE, kind)
+        return verdict(SURVIVES)
 
     def tried(self, changed: Mapping[str, Action[Any]]) -> tuple[Distinction | None, list[str]]:
         """The first step that differs, and the claims that the first breaking step breaks."""
@@ -202,28 +211,31 @@ class Mutated:
                 return False
         return found
 
-    def equivalent(self, changed: Mapping[str, Action[Any]]) -> str | None:
-        """None if the changed actions do what the model's do in every state where all facts and lemmas hold.
+    def gaps(self, changed: Mapping[str, Action[Any]]) -> Iterator[Place]:
+        """Where a mutant differs from the model, in states where all facts and lemmas hold; none if it is equivalent.
 
-        Shown for the product of model and mutant: neither may do a step that the other refuses, nor may they end in
-        different states. Otherwise the action where this could not be shown.
+        The product of model and mutant is asked: neither may do a step that the other refuses, nor may they end in
+        different states.
         """
         mutant = self.mutant(changed)
         solver = start("z3")
         solver.add(self.system.hypotheses)
+
+        def gap(action: Action[Any], way: Way, *conditions: Term) -> Iterator[Place]:
+            place = Place(action, way.picks, (*way.conditions, *conditions))
+            if solver.check(place.conditions) != UNSAT:
+                yield place
+
         for name, action in changed.items():
             true, other = self.system.ways(self.spec.action(name)), mutant.ways(action)
             for one, many in ((true, other), (other, true)):
                 rest = terms.negation(terms.disjunction(terms.conjunction(way.conditions) for way in many))
                 for way in one:
-                    if solver.check((*way.conditions, rest)) != UNSAT:
-                        return name
+                    yield from gap(action, way, rest)
             for way in true:
                 for twin in other:
                     differs = terms.negation(same(way.path.outcome, twin.path.outcome))
-                    if solver.check((*way.conditions, *twin.conditions, differs)) != UNSAT:
-                        return name
-        return None
+                    yield from gap(action, way, *twin.conditions, differs)
 
 
 def _signature(way: Way) -> tuple[Any, ...]:

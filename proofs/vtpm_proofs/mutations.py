@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from vtpm_model import core
 from vtpm_proofs.leaves import is_record
@@ -88,6 +88,7 @@ class _Mistakes:
         self.names: dict[str, Any] = dict(function.__globals__)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             self.names[name] = cell.cell_contents
+        self.annotations = _annotations(function)
 
     def all(self) -> Iterator[tuple[str, int, ast.FunctionDef]]:
         body = self.tree.body
@@ -131,8 +132,7 @@ class _Mistakes:
                     kept = ast.Call(node.func, [a for i, a in enumerate(node.args) if i != at], [])
                     what = f"leaves {ast.unparse(node.args[at])} out of {ast.unparse(node)}"
                     yield self.made(node, what, kept)
-                other_name = self.stranger(node)
-                if other_name is not None:
+                for other_name in self.strangers(node):
                     more = ast.Call(node.func, [*node.args, ast.Name(other_name, ast.Load())], [])
                     yield self.made(node, f"takes {other_name} into {ast.unparse(node)}", more)
             case ast.Call(args=[operand]) if self.calls(node, core.negate):
@@ -163,18 +163,28 @@ class _Mistakes:
 
     def neighbours(self, member: IntEnum) -> list[str]:
         """The names, in the function's module, of the members before and after one, if they have names there."""
-        members = list(type(member))
+        members = _members(type(member))
         at = members.index(member)
         found = [self.name_of(members[at - 1]), self.name_of(members[(at + 1) % len(members)])]
         return list(dict.fromkeys(name for name in found if name is not None and self.names[name] is not member))
 
-    def stranger(self, call: ast.Call) -> str | None:
-        """A member that `among` does not name, of the enumeration that it names members of."""
+    def strangers(self, call: ast.Call) -> list[str]:
+        """Members that `among` does not name, of the enumeration that it names members of.
+
+        One that comes just before one that is named; of a small enumeration the last one, too.
+        """
         members = [self.names[a.id] for a in call.args[1:] if isinstance(a, ast.Name) and self.is_member(a.id)]
         if not members:
-            return None
-        names = [self.name_of(member) for member in type(members[0]) if member not in members]
-        return next((name for name in reversed(names) if name is not None), None)
+            return []
+        everyone = _members(type(members[0]))
+        before = [everyone[at - 1] for member in members if (at := everyone.index(member)) > 0]
+        found = [name for member in before if member not in members and (name := self.name_of(member)) is not None][:1]
+        if len(everyone) <= SMALL:
+            others = [
+                name for member in everyone if member not in members and (name := self.name_of(member)) is not None
+            ]
+            found += others[-1:]
+        return list(dict.fromkeys(found))
 
     def name_of(self, member: IntEnum) -> str | None:
         return next((name for name, value in self.names.items() if value is member), None)
@@ -182,19 +192,41 @@ class _Mistakes:
     def other_fields(self, call: ast.Call) -> list[tuple[str, ast.expr]]:
         """Fields of a small record that a `replace` leaves alone, each with its least value.
 
-        Which record it is, is seen from the fields that are set; large ones would give more mutants than sense.
+        Large records would give more mutants than sense.
         """
-        given = {keyword.arg for keyword in call.keywords}
-        records = [
-            thing
-            for thing in self.names.values()
-            if isinstance(thing, type) and is_record(thing) and given <= set(core.fields(thing))
-        ]
-        smallest = min(records, key=lambda cls: len(core.fields(cls)), default=None)
-        if smallest is None or len(core.fields(smallest)) > SMALL:
+        record = self.sort_of(call.args[0])
+        if record is None or len(core.fields(record)) > SMALL:
             return []
-        others = [(name, sort) for name, sort in core.fields(smallest).items() if name not in given]
+        given = {keyword.arg for keyword in call.keywords}
+        others = [(name, sort) for name, sort in core.fields(record).items() if name not in given]
         return [(name, ast.Constant(False if sort is bool else 0)) for name, sort in others if not is_record(sort)]
+
+    def sort_of(self, node: ast.expr) -> Any:
+        """The record class of an expression, as far as annotations tell; None where they do not."""
+        match node:
+            case ast.Name(id=name) if name in self.annotations:
+                return self.annotations[name]
+            case ast.Name(id=name):
+                values = [
+                    statement.value
+                    for statement in ast.walk(self.tree)
+                    if isinstance(statement, ast.Assign)
+                    and any(isinstance(target, ast.Name) and target.id == name for target in statement.targets)
+                    and not any(isinstance(part, ast.Name) and part.id == name for part in ast.walk(statement.value))
+                ]
+                return self.sort_of(values[0]) if values else None
+            case ast.Attribute(value=base, attr=name):
+                inner = self.sort_of(base)
+                sort = core.fields(inner).get(name) if inner is not None else None
+                return sort if is_record(sort) else None
+            case ast.Call(func=ast.Name(id=name), args=args):
+                called = self.names.get(name)
+                if called is core.replace:
+                    return self.sort_of(args[0])
+                function = called.run if isinstance(called, core.Action) else called
+                if isinstance(function, FunctionType):
+                    return _annotations(function).get("return")
+        return None
 
     def calls(self, node: ast.AST, function: Any) -> bool:
         """Whether the node calls that function of the core."""
@@ -213,6 +245,20 @@ class _Mistakes:
         _Exchange(target, new).visit(copied)
         where = line if line is not None else getattr(node, "lineno", 1)
         return mistake, where, ast.fix_missing_locations(copied)
+
+
+def _members(enumeration: type[IntEnum]) -> list[IntEnum]:
+    return list(enumeration)
+
+
+def _annotations(function: FunctionType) -> dict[str, Any]:
+    """The parameters (and `return`) that are records; of a type variable, its bound."""
+    try:
+        hints = get_type_hints(function)
+    except NameError:  # of a function within a function, whose names are out of reach
+        return {}
+    bounds = {name: hint.__bound__ if isinstance(hint, TypeVar) else hint for name, hint in hints.items()}
+    return {name: bound for name, bound in bounds.items() if is_record(bound)}
 
 
 class _Exchange(ast.NodeTransformer):

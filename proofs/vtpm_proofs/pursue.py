@@ -10,8 +10,9 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 from vtpm_model.core import Action, Disabled
 from vtpm_proofs import bounds as limits
@@ -75,6 +76,28 @@ def _python(term: Term, names: Mapping[str, str]) -> str:
     raise AssertionError(term.op)
 
 
+class Goal(Protocol):
+    """What a search looks for: a state, and picks of an action, that meet some conditions. A path is one."""
+
+    @property
+    def action(self) -> Action[Any]: ...
+
+    @property
+    def picks(self) -> Mapping[str, Any]: ...
+
+    @property
+    def conditions(self) -> tuple[Term, ...]: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """A goal that is not a path."""
+
+    action: Action[Any]
+    picks: Mapping[str, Any]
+    conditions: tuple[Term, ...]
+
+
 def pursue(atlas: Atlas, system: System, expanded: int = EXPANDED) -> Atlas:
     """Add runs to the paths that no step from the states of an atlas takes; the same atlas."""
     solver = start("z3")
@@ -89,17 +112,17 @@ def pursue(atlas: Atlas, system: System, expanded: int = EXPANDED) -> Atlas:
                 witnesses.note(state, picks)
         missing += [way for way in witnesses.missing if solver.check(way.conditions) != UNSAT]
     while missing:
-        left = [way for way in missing if not _pursued(atlas, system, way, expanded)]
+        left = [way for way in missing if not find(atlas, system, way, expanded)]
         if len(left) == len(missing):
             break
         missing = left  # what was found now may be on the way to the rest
     return atlas
 
 
-def _pursued(atlas: Atlas, system: System, way: Way, expanded: int) -> bool:
-    """Whether a state that can take the path was found, and added with the run to it."""
-    unmet = _unmet(system, way)
-    wide = [flatten(tuple(picks.values())) for picks in limits.choices(way.action, atlas.bounds.wider)]
+def find(atlas: Atlas, system: System, goal: Goal, expanded: int = EXPANDED) -> bool:
+    """Whether a state that meets the goal was found, and added as the last one, with the run to it."""
+    unmet = _unmet(system, goal)
+    wide = [flatten(tuple(picks.values())) for picks in limits.choices(goal.action, atlas.bounds.wider)]
 
     caps = [(attrgetter(path), most) for path, most in atlas.bounds.fields.items()]
     moves = [
@@ -172,8 +195,8 @@ class _Novelty:
         return 0 if len(values) > known else 1 if len(pairs) > before else 2
 
 
-def _unmet(system: System, way: Way) -> Callable[[Flat, Flat], int]:
-    """How many of a path's conditions a state and some picks leave unmet."""
+def _unmet(system: System, way: Goal) -> Callable[[Flat, Flat], int]:
+    """How many of the conditions a state and some picks leave unmet."""
     names = [term.name for term in flat_terms(system.before)]
     picked = [term.name for name in way.action.picks for term in flat_terms(way.picks[name])]
     parts = [part for condition in way.conditions for part in _parts(condition)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,66 +76,50 @@ def prove_again(
         yield attempt.at(fact, seconds)
 
 
-class _Attempt:
-    def __init__(self, spec: Spec[Any]) -> None:
-        import z3
+def never(system: System, conditions: tuple[Term, ...], seconds: float = 10.0) -> bool:
+    """Whether it is shown that no reachable state meets the conditions: facts and lemmas are taken for granted here.
 
-        self.z3 = z3
+    Spacer is first shown the fields that the conditions speak of, then those, too, that decide how these change.
+    """
+    fields = flat_terms(system.before)
+    ways = [way for action in system.spec.actions for way in system.ways(action)]
+    wanted = frozenset().union(*(terms.support(condition) for condition in conditions))
+    given = list(system.hypotheses)
+    for _ in range(2):
+        view = [term for term in fields if term in wanted]
+        question = _Question(system, ways, view, given, [(None, terms.negation(terms.conjunction(conditions)))])
+        if question.asked(seconds).verdict == SAFE:
+            return True
+        for way in ways:
+            moved = system.moved(way)
+            if not wanted.isdisjoint(moved):
+                spoken = [*way.conditions, *[moved[term] for term in view if term in moved]]
+                wanted |= frozenset().union(*(terms.support(term) for term in spoken))
+    return False
+
+
+class _Attempt:
+    """The facts of one system."""
+
+    def __init__(self, spec: Spec[Any]) -> None:
         self.spec = spec
         self.system = System(spec)
         self.fields = flat_terms(self.system.before)
         self.ways = [way for action in spec.actions for way in self.system.ways(action)]
         self.carried = carry(spec)
-        self.sorts = [to_z3(term) for term in self.system.sorts]
 
     def at(self, fact: Fact, seconds: float) -> Second:
         """Look for an invariant that implies the fact, and confirm it."""
         began = time.perf_counter()
-        z3 = self.z3
         claims = list(self.claims(fact))
         view = self.view(fact, [claim for _, claim in claims])
-        engine = z3.Fixedpoint()
-        engine.set(engine="spacer", timeout=int(seconds * 1000))
-        # the relation is to come back whole: nothing sliced off, nothing folded into another rule
-        for option in ("xform.slice", "xform.inline_linear", "xform.inline_eager"):
-            engine.set(option, False)  # noqa: FBT003
-        names = [to_z3(term) for term in view]
-        reached = z3.Function("reached", *[name.sort() for name in names], z3.BoolSort())
-        wrong = z3.Function("wrong", z3.BoolSort())
-        engine.register_relation(reached, wrong)
-        everything = [t for way in self.ways for t in (*way.conditions, *flat_terms(way.path.outcome))]
-        engine.declare_var(*[to_z3(t) for t in variables([*self.fields, *everything, *[c for _, c in claims]])])
-        start = dict(zip(self.fields, flat_terms(self.spec.init()), strict=True))
-        engine.fact(reached(*[to_z3(start[term]) for term in view]))
-        for way in self.ways:
-            after = dict(zip(self.fields, flat_terms(way.path.outcome), strict=True))
-            if any(after[term] is not term for term in view):
-                body = [reached(*names), *self.sorts, *map(to_z3, way.conditions)]
-                engine.rule(reached(*[to_z3(after[term]) for term in view]), body)
-        for way_of, claim in claims:
-            conditions = [] if way_of is None else [to_z3(term) for term in way_of.conditions]
-            engine.rule(wrong(), [reached(*names), *self.sorts, *conditions, to_z3(terms.negation(claim))])
+        found = self.question(view, claims).asked(seconds)
+        spent = time.perf_counter() - began
+        return replace(found, system=self.spec.name, fact=fact.name, view=len(view), seconds=spent)
 
-        def second(verdict: str, reason: str = "", clauses: int = 0, checks: int = 0) -> Second:
-            spent = time.perf_counter() - began
-            return Second(self.spec.name, fact.name, verdict, len(view), clauses, checks, spent, reason)
-
-        try:
-            answer = engine.query(wrong())
-        except z3.Z3Exception:
-            answer = z3.unknown
-        if answer == z3.sat:
-            if len(view) < len(self.fields):
-                return second(UNDECIDED, f"with {len(view)} of {len(self.fields)} fields in view it does not hold")
-            return second(UNSAFE, "Spacer found a run that breaks it")
-        if answer != z3.unsat:
-            return second(UNDECIDED, f"no invariant within {seconds:g} s")
-        invariant = z3.substitute_vars(engine.get_cover_delta(-1, reached), *names)
-        clauses = len(invariant.children()) if z3.is_and(invariant) else 1
-        checks = self.confirmed(invariant, start, claims)
-        if checks is None:
-            return second(UNDECIDED, "its invariant could not be confirmed", clauses)
-        return second(SAFE, "", clauses, checks)
+    def question(self, view: list[Term], claims: list[tuple[Way | None, Term]]) -> _Question:
+        """What Spacer is asked about some claims, without any lemma."""
+        return _Question(self.system, self.ways, view, list(self.system.sorts), claims)
 
     def claims(self, fact: Fact) -> Iterator[tuple[Way | None, Term]]:
         """What must hold: of every state, or of every step of a way."""
@@ -156,19 +140,75 @@ class _Attempt:
         seen = frozenset().union(*(terms.support(term) for term in spoken))
         return [term for term in self.fields if term in seen]
 
-    def confirmed(self, invariant: Any, start: dict[Term, Term], claims: list[tuple[Way | None, Term]]) -> int | None:
+
+class _Question:
+    """Is there an invariant over the fields in view that implies the claims? `given` holds of every state."""
+
+    def __init__(
+        self, system: System, ways: list[Way], view: list[Term], given: list[Term], claims: list[tuple[Way | None, Term]]
+    ) -> None:
+        import z3
+
+        self.z3 = z3
+        self.ways, self.view, self.claims = ways, view, claims
+        self.fields = flat_terms(system.before)
+        self.given = [to_z3(term) for term in given]
+        self.start = dict(zip(self.fields, flat_terms(system.spec.init()), strict=True))
+
+    def asked(self, seconds: float) -> Second:
+        """What Spacer answers, its invariant confirmed."""
+        z3 = self.z3
+        engine = z3.Fixedpoint()
+        engine.set(engine="spacer", timeout=int(seconds * 1000))
+        # the relation is to come back whole: nothing sliced off, nothing folded into another rule
+        for option in ("xform.slice", "xform.inline_linear", "xform.inline_eager"):
+            engine.set(option, False)  # noqa: FBT003
+        names = [to_z3(term) for term in self.view]
+        reached = z3.Function("reached", *[name.sort() for name in names], z3.BoolSort())
+        wrong = z3.Function("wrong", z3.BoolSort())
+        engine.register_relation(reached, wrong)
+        everything = [t for way in self.ways for t in (*way.conditions, *flat_terms(way.path.outcome))]
+        engine.declare_var(*[to_z3(t) for t in variables([*self.fields, *everything, *[c for _, c in self.claims]])])
+        engine.fact(reached(*[to_z3(self.start[term]) for term in self.view]))
+        for way in self.ways:
+            after = dict(zip(self.fields, flat_terms(way.path.outcome), strict=True))
+            if any(after[term] is not term for term in self.view):
+                body = [reached(*names), *self.given, *map(to_z3, way.conditions)]
+                engine.rule(reached(*[to_z3(after[term]) for term in self.view]), body)
+        for way_of, claim in self.claims:
+            conditions = [] if way_of is None else [to_z3(term) for term in way_of.conditions]
+            engine.rule(wrong(), [reached(*names), *self.given, *conditions, to_z3(terms.negation(claim))])
+        try:
+            answer = engine.query(wrong())
+        except z3.Z3Exception:
+            answer = z3.unknown
+        if answer == z3.sat:
+            if len(self.view) == len(self.fields):
+                return Second("", "", UNSAFE, reason="Spacer found a run that breaks it")
+            reason = f"it does not hold with {len(self.view)} of {len(self.fields)} fields in view"
+            return Second("", "", UNDECIDED, reason=reason)
+        if answer != z3.unsat:
+            return Second("", "", UNDECIDED, reason=f"no invariant within {seconds:g} s")
+        invariant = z3.substitute_vars(engine.get_cover_delta(-1, reached), *names)
+        clauses = len(invariant.children()) if z3.is_and(invariant) else 1
+        checks = self.confirmed(invariant)
+        if checks is None:
+            return Second("", "", UNDECIDED, clauses=clauses, reason="its invariant could not be confirmed")
+        return Second("", "", SAFE, clauses=clauses, checks=checks)
+
+    def confirmed(self, invariant: Any) -> int | None:
         """How many queries confirm the invariant on the whole system; None if one does not."""
         z3 = self.z3
         solver = z3.SimpleSolver()
         solver.set("timeout", 20_000)
-        at_start = z3.substitute(invariant, *[(to_z3(old), to_z3(new)) for old, new in start.items()])
+        at_start = z3.substitute(invariant, *[(to_z3(old), to_z3(new)) for old, new in self.start.items()])
         queries = [[z3.Not(at_start)]]
-        given = [invariant, *self.sorts]
+        given = [invariant, *self.given]
         for way in self.ways:
             after = zip(self.fields, flat_terms(way.path.outcome), strict=True)
             moved = z3.substitute(invariant, *[(to_z3(old), to_z3(new)) for old, new in after])
             queries.append([*given, *map(to_z3, way.conditions), z3.Not(moved)])
-        for way_of, claim in claims:
+        for way_of, claim in self.claims:
             conditions = [] if way_of is None else [to_z3(term) for term in way_of.conditions]
             queries.append([*given, *conditions, to_z3(terms.negation(claim))])
         for query in queries:

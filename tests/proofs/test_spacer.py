@@ -1,14 +1,16 @@
 """The second proof: Spacer finds invariants without the lemmas, none is taken on trust, and a mistake is not proved."""
 
 import json
+from dataclasses import replace as changed
 from pathlib import Path
 
 import pytest
 from tests.proofs.toy_mistakes import KEEPS_ITS_JOB, TELLS_NOBODY
-from tests.proofs.toy_ring import TOY
+from tests.proofs.toy_ring import TOY, waiting_means_up
 
-from vtpm_proofs import spacer
+from vtpm_proofs import spacer, terms
 from vtpm_proofs.spacer import NOT_ATTEMPTED, SAFE, UNDECIDED, UNSAFE, prove_again
+from vtpm_proofs.system import System
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +37,7 @@ def test_a_mistake_is_never_proved(spec: object, fact: str) -> None:
 
 
 def test_an_invariant_that_is_not_inductive_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spacer._Attempt, "confirmed", lambda *_: None)
+    monkeypatch.setattr(spacer._Question, "confirmed", lambda *_: None)
     (one,) = prove_again(TOY, {"no_wakeup_is_lost"})
     assert (one.verdict, one.reason) == (UNDECIDED, "its invariant could not be confirmed")
 
@@ -44,14 +46,19 @@ def test_what_confirms_an_invariant_refuses_a_wrong_one() -> None:
     import z3
 
     attempt = spacer._Attempt(TOY)
-    fact = TOY.facts[0]
-    from vtpm_proofs.symbolic import flat_terms
+    question = attempt.question(attempt.fields, list(attempt.claims(TOY.facts[0])))
+    assert question.confirmed(z3.BoolVal(True)) is None  # does not imply the fact
+    assert question.confirmed(z3.BoolVal(False)) is None  # does not hold at the start
+    assert question.confirmed(z3.Not(z3.Bool("up"))) is None  # is not kept
 
-    start = dict(zip(attempt.fields, flat_terms(TOY.init()), strict=True))
-    claims = list(attempt.claims(fact))
-    assert attempt.confirmed(z3.BoolVal(True), start, claims) is None  # does not imply the fact
-    assert attempt.confirmed(z3.BoolVal(False), start, claims) is None  # does not hold at the start
-    assert attempt.confirmed(z3.Not(z3.Bool("up")), start, claims) is None  # is not kept
+
+def test_a_place_that_the_lemmas_do_not_rule_out_is_shown_unreachable() -> None:
+    """Without the lemma that says so, nobody waits who is not up; what is reachable is not shown unreachable."""
+    fewer = changed(TOY, lemmas=tuple(one for one in TOY.lemmas if one is not waiting_means_up))
+    system = System(fewer)
+    waiting, up = terms.variable("waiting", terms.BOOL), terms.variable("up", terms.BOOL)
+    assert spacer.never(system, (waiting, terms.negation(up)))
+    assert not spacer.never(system, (waiting, up))
 
 
 def test_a_fact_known_as_too_hard_is_not_attempted_unless_all_are(nothing_undecided: Path) -> None:
