@@ -1,8 +1,8 @@
 """Judges every mutant of every system side by side, and asks each fact for a mutant that it alone notices.
 
 A function that several systems use is mutated in the first of them; what survives there is tried in the others. What
-survives everywhere must be listed in `data/equivalent.json` with a reason, and is shown equivalent by proof: where facts
-and lemmas alone do not show it, Spacer is asked for the invariant that is lacking.
+survives everywhere must be listed in `data/equivalent.json` with a reason, and is shown equivalent by proof: where
+facts and lemmas alone do not show it, Spacer is asked for the invariant that is lacking.
 """
 
 from __future__ import annotations

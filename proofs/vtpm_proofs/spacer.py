@@ -145,7 +145,12 @@ class _Question:
     """Is there an invariant over the fields in view that implies the claims? `given` holds of every state."""
 
     def __init__(
-        self, system: System, ways: list[Way], view: list[Term], given: list[Term], claims: list[tuple[Way | None, Term]]
+        self,
+        system: System,
+        ways: list[Way],
+        view: list[Term],
+        given: list[Term],
+        claims: list[tuple[Way | None, Term]],
     ) -> None:
         import z3
 

@@ -196,8 +196,8 @@ PARTS: Final = (
 """The questions, those that take longest first."""
 
 UNFINISHED: Final = {
-    "mutants": "some mutants of the handshake are neither noticed nor proved equivalent",
-    "traces": "the kept traces do not pin each of those mutants",
+    "mutants": "27 of 1128 mutants survive: 23 are proved equivalent and want a reason or a shorter model, 4 are open",
+    "traces": "the kept traces pin all but 53 of the mutants",
 }
 """Parts that fall short as yet, and why: asked only by name, and named at the end of every run."""
 
@@ -286,7 +286,9 @@ def _show(ended: Sequence[Ended], seconds: float) -> None:
     out.print()
     out.print(table)
     short = [one.part.name for one in ended if not one.outcome.holds]
-    told = f"{len(short)} of {len(ended)} parts fall short: {', '.join(short)}" if short else "everything that was asked holds"
+    told = "everything that was asked holds"
+    if short:
+        told = f"{len(short)} of {len(ended)} parts fall short: {', '.join(short)}"
     out.print(f"{told}, {seconds:.0f} s")
     names = {one.part.name for one in ended}
     for name, why in UNFINISHED.items():
