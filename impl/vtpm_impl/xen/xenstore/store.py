@@ -346,7 +346,8 @@ class Store:
         """Remove a node and all below it, children first; watches below it fire for exactly what they watch."""
         above = paths.parent(path)
         parent = view.get(above)
-        assert parent is not None, "a node without a parent"
+        if parent is None:  # gone since the transaction saw the node, which dooms it
+            raise Refused("EINVAL")
         try:
             order = list(_subtree(view, path))
         except TooManyNodes:
@@ -667,8 +668,12 @@ def _subtree(view: View, path: str) -> Iterator[tuple[str, Node]]:
     rest = [path]
     while rest:
         each = rest.pop()
+        known = isinstance(view, Transaction) and each in view.touched
         node = view.get(each)
-        assert node is not None, "a child without a node"
+        if node is None:  # a transaction has seen a directory and its child at different times, which dooms it
+            if known:
+                continue
+            raise Refused("EIO")
         yield each, node
         rest += [paths.child(each, name) for name in reversed(node.names())]
 
