@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Any, Final
 
 import typer
@@ -33,10 +32,7 @@ class _SubCommands(TyperGroup):
         if cmd_name not in SUB_COMMANDS:
             return None
         module, attribute = SUB_COMMANDS[cmd_name]
-        where = f"vtpm_proofs.commands.{module}"
-        if importlib.util.find_spec(where) is None:
-            return None
-        found = getattr(importlib.import_module(where), attribute)
+        found = getattr(importlib.import_module(f"vtpm_proofs.commands.{module}"), attribute)
         if isinstance(found, typer.Typer):
             return typer.main.get_group(found)
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
