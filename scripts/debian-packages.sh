@@ -13,6 +13,7 @@ if [ "${1:-}" = peers ]; then
 	# what tests need that hold us against programs of others: those, and what builds the library around xenstored
 	[ -e "${XENSTORED:-/usr/lib/xen-4.17/bin/xenstored}" ] || missing="$missing xen-utils-4.17"
 	command -v swtpm >/dev/null 2>&1 || missing="$missing swtpm"
+	command -v qemu-system-x86_64 >/dev/null 2>&1 || missing="$missing qemu-system-x86"
 	echo '#include <stdio.h>' | gcc -fsyntax-only -xc - >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 fi
 [ -n "$missing" ] || exit 0

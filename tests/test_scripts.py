@@ -63,7 +63,8 @@ def test_what_the_peers_of_the_tests_need_is_installed_when_asked_for(tmp_path: 
     assert machine.run().returncode == 0
     assert machine.apt_calls == []
     assert machine.run("peers").returncode == 0
-    assert machine.apt_calls[1] == "install --yes --no-install-recommends xen-utils-4.17 swtpm gcc libc6-dev"
+    peers = "xen-utils-4.17 swtpm qemu-system-x86 gcc libc6-dev"
+    assert machine.apt_calls[1] == f"install --yes --no-install-recommends {peers}"
 
 
 @pytest.mark.parametrize("there", ["git", "make", "python3"])

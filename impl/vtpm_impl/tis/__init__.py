@@ -1,0 +1,1 @@
+"""The hardware TPM behind the TPM Interface Specification (TIS): registers, driver, and where registers live."""
