@@ -262,8 +262,6 @@ def backend_refuses_connection(s: D, failed: bool) -> D:
 @action(by=BACKEND, owed=True, cites=(sources.TPMBACK_SETS_CONNECTED, sources.LINUX_TPMIF_OPEN))
 def backend_goes_to_connected(s: D) -> D:
     """The backend has mapped and bound, and says so."""
-    require(s.tracked)
-    require(negate(s.leaving))
     require(s.mapped != 0)
     require(negate(unwanted(s)))
     require(among(s.seen, INITIALISED, CONNECTED))
@@ -301,7 +299,6 @@ def backend_disconnects(s: D) -> D:
 @action(by=BACKEND, owed=True, cites=(sources.TPMBACK_FOLLOWS_CLOSED, sources.LINUX_TPMIF_CLOSE))
 def backend_awaits_reopening(s: D, closed: bool) -> D:
     """The frontend has closed: the backend, which holds nothing, goes to InitWait, or to Closed."""
-    require(s.tracked)
     require(negate(s.leaving))
     require(s.mapped == 0)
     require(s.seen == CLOSED)
@@ -324,7 +321,6 @@ def backend_reopens(s: D) -> D:
 @action(by=BACKEND, owed=True, cites=(sources.LIBXL_WAITS_FOR_CLOSED, sources.TPMBACK_FREE_DEVICE))
 def backend_closes(s: D) -> D:
     """A backend that is leaving, and holds nothing, goes to Closed; neither a node that is gone nor a new one."""
-    require(s.up)
     require(s.leaving)
     require(s.mapped == 0)
     require(s.tracked | (s.be_state == CLOSING))
@@ -346,7 +342,6 @@ def backend_releases_device(s: D) -> D:
 @action(by=BACKEND, cites=(sources.TPMBACK_FREE_DEVICE, sources.LIBXL_PERMISSIONS))
 def backend_removes_node(s: D) -> D:
     """A backend that has closed a device may remove the device's node."""
-    require(s.up)
     require(s.leaving)
     require(s.mapped == 0)
     require(s.be_state == CLOSED)
@@ -387,7 +382,6 @@ def frontend_goes_to_initialised(s: D, directly: bool) -> D:
     """The keys stand: the frontend goes to Initialised, or directly to Connected. It may send requests from now on."""
     require(s.fresh)
     require(s.keys == s.epoch)
-    require(among(s.fe_state, INITIALISING, CLOSED))
     return write_fe_state(replace(s, fresh=False, open=True), CONNECTED if directly else INITIALISED)
 
 
@@ -405,7 +399,7 @@ def frontend_goes_to_connected(s: D) -> D:
     require(s.open)
     require(s.peer_v2)
     require(s.fe_state == INITIALISED)
-    require(among(s.be_state, INITIALISED, CONNECTED))
+    require(s.be_state == CONNECTED)
     return write_fe_state(s, CONNECTED)
 
 
@@ -467,9 +461,9 @@ def frontend_goes_back_to_initialising(s: D) -> D:
 
 @action(by=FRONTEND, owed=True, cites=(sources.LINUX_FOLLOWS_CLOSING, sources.XENBUS_DEVICE_VANISHES))
 def frontend_loses_device(s: D) -> D:
-    """The backend or the nodes have gone: the frontend stops using the connection."""
+    """The backend has gone, or the nodes were made anew: the frontend stops using the connection."""
     require(s.open)
-    require(among(s.be_state, UNKNOWN, CLOSING, CLOSED) | among(s.fe_state, UNKNOWN, INITIALISING))
+    require(among(s.be_state, UNKNOWN, CLOSING, CLOSED) | (s.fe_state == INITIALISING))
     return stop_using(s)
 
 

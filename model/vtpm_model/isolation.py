@@ -106,9 +106,7 @@ def backend_maps(s: State, who: Who, address: Nat) -> State:
     line, rival = line_of(s, who), rival_of(s, who)
     require(negate(line.connected))
     require(negate(rival.connected & (rival.address == address)))
-    line = replace(
-        line, connected=True, epoch=line.epoch + 1, address=address, turn=s.clock, ready=False, content=NOBODY
-    )
+    line = replace(line, connected=True, epoch=line.epoch + 1, address=address, turn=s.clock, content=NOBODY)
     return replace(put(s, who, line), clock=s.clock + 1)
 
 
@@ -137,12 +135,11 @@ def frontend_asks(s: State, who: Who, others: Nat) -> State:
 @action(by=BACKEND, owed=True, cites=(sources.TPMBACK_SERVES_BY_INDEX, sources.TPMBACK_WAITS_FOR_A_REQUEST))
 def backend_serves(s: State, who: Who, malformed: bool) -> State:
     """The backend serves whoever has waited longest; a malformed request is answered at once, without the engine."""
-    require(s.up)
     require(s.serving == NOBODY)
     require(among(who, X, Y))
     line, rival = line_of(s, who), rival_of(s, who)
-    require(line.connected & line.ready)
-    require(implies(rival.connected & rival.ready, line.turn < rival.turn))
+    require(line.ready)
+    require(implies(rival.ready, line.turn < rival.turn))
     served = replace(line, ready=False, turn=s.clock)
     if malformed:
         return replace(put(s, who, replace(served, content=who)), clock=s.clock + 1)
@@ -165,7 +162,6 @@ def backend_serves_another(s: State, address: Nat) -> State:
 @action(by=BACKEND, cites=sources.TPMBACK_RESPONSE_TO_WHOM)
 def backend_answers(s: State) -> State:
     """The engine has answered: the answer goes into the page of the connection that asked, if that still stands."""
-    require(s.up)
     require(s.serving != NOBODY)
     after = replace(s, serving=NOBODY)
     if s.serving == OTHER:

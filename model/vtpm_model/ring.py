@@ -321,7 +321,6 @@ def backend_refuses_request(s: R, permitted: bool, with_error: bool) -> R:
 def backend_finishes(s: R, reply: U32) -> R:
     """The engine has answered with `reply` bytes; the backend writes them and, after them, FINISH."""
     require(serving(s))
-    require(negate(s.backend_owes_event))
     page = backend_page(s)
     after = replace(s, busy=False)
     if among(page.state, SUBMIT, CANCEL):
