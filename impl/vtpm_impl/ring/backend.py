@@ -13,6 +13,7 @@ from vtpm_impl.ring import page as layout
 from vtpm_impl.ring.page import State
 from vtpm_impl.tpm import header
 from vtpm_impl.tpm.header import Fault
+from vtpm_impl.xen.platform import Memory
 
 # plain numbers: to look up a member of an enumeration takes longer than what is done with it
 _SUBMIT, _CANCEL = int(State.SUBMIT), int(State.CANCEL)
@@ -30,7 +31,7 @@ class Request(NamedTuple):
 class BackendRing:
     """One page and one port, from mapping to unmapping."""
 
-    def __init__(self, page: memoryview, notify: Callable[[], None], permits: Callable[[int], bool]) -> None:
+    def __init__(self, page: Memory, notify: Callable[[], None], permits: Callable[[int], bool]) -> None:
         """`permits(locality)`: whether this frontend may use it."""
         self._page = page
         self._notify = notify

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from vtpm_impl.ring import page as layout
 from vtpm_impl.ring.page import State
 from vtpm_impl.tpm import header
+from vtpm_impl.xen.platform import Memory
 
 # plain numbers: to look up a member of an enumeration takes longer than what is done with it
 _IDLE, _FINISH = int(State.IDLE), int(State.FINISH)
@@ -41,7 +42,7 @@ class Malformed(RingError):
 class FrontendRing:
     """One page and one port, from allocation to release. `notify` sets the backend's bit."""
 
-    page: memoryview
+    page: Memory
     notify: Callable[[], None]
 
     def submit(self, command: bytes, *, locality: int = 0, extra: int = 0) -> None:

@@ -20,6 +20,8 @@ import threading
 from enum import IntEnum
 from typing import NamedTuple
 
+from vtpm_impl.xen.platform import Memory
+
 FRAME = 4096
 HEADER = 8
 GRANT_REFERENCE = 4
@@ -58,23 +60,23 @@ def capacity(extra: int) -> int:
     return FRAME - data_offset(extra)
 
 
-def read_header(page: memoryview) -> Header:
+def read_header(page: Memory) -> Header:
     """All fields, each read once."""
-    return Header._make(_HEADER.unpack_from(page))
+    return Header._make(_HEADER.unpack(page[:HEADER]))
 
 
-def read_state(page: memoryview) -> int:
+def read_state(page: Memory) -> int:
     """The state byte."""
     return page[_STATE]
 
 
-def write_state(page: memoryview, state: State) -> None:
+def write_state(page: Memory, state: State) -> None:
     """Store the state byte, after everything that was stored before it."""
     barrier()
     page[_STATE] = state
 
 
-def read_packet(page: memoryview, extra: int, length: int) -> bytes:
+def read_packet(page: Memory, extra: int, length: int) -> bytes:
     """A private copy of the packet. Raises ValueError if it does not lie in the page."""
     barrier()
     offset = HEADER + GRANT_REFERENCE * extra
@@ -83,17 +85,17 @@ def read_packet(page: memoryview, extra: int, length: int) -> bytes:
     return bytes(page[offset : offset + length])
 
 
-def write_packet(page: memoryview, extra: int, packet: bytes) -> None:
+def write_packet(page: Memory, extra: int, packet: bytes) -> None:
     """Store a packet and its length. Raises ValueError if it does not fit."""
     offset = HEADER + GRANT_REFERENCE * extra
     end = offset + len(packet)
     if end > FRAME:
         raise ValueError(f"a packet of {len(packet)} bytes behind {extra} extra pages; at most {capacity(extra)} fit")
     page[offset:end] = packet
-    _LENGTH.pack_into(page, 0, len(packet))
+    page[:4] = _LENGTH.pack(len(packet))
 
 
-def write_request(page: memoryview, extra: int, locality: int, command: bytes) -> None:
+def write_request(page: Memory, extra: int, locality: int, command: bytes) -> None:
     """Store a command with its header fields. Raises ValueError if it does not fit."""
     write_packet(page, extra, command)
     page[5] = locality

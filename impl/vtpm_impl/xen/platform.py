@@ -1,12 +1,13 @@
 """What a domain can ask of the machine it runs on: xenstore, grants and event channels, whatever carries them.
 
-Two platforms answer to this: processes on one host (`xen.host`), and real Xen. `ring` and `xenbus` know this file only.
+Platforms answer to this: processes of one host (`xen.host`), a harness that plays the machine (`xen.sut`), real Xen.
+`ring` and `xenbus` know this file only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, overload
 
 FRAME = 4096
 """Bytes of a page that one grant shares."""
@@ -22,11 +23,24 @@ class Unavailable(PlatformError):
     """What was asked for is not there: no such grant, no port reserved for this domain, no such domain."""
 
 
+class Memory(Protocol):
+    """The bytes of a page; each access is one load or one store."""
+
+    @overload
+    def __getitem__(self, where: int, /) -> int: ...
+    @overload
+    def __getitem__(self, where: slice, /) -> bytes | memoryview: ...
+    @overload
+    def __setitem__(self, where: slice, value: bytes, /) -> None: ...
+    @overload
+    def __setitem__(self, where: int, value: int, /) -> None: ...
+
+
 class Page(Protocol):
     """4 096 bytes that two domains share; either may change any of them at any time."""
 
     @property
-    def memory(self) -> memoryview:
+    def memory(self) -> Memory:
         """The bytes themselves, writable."""
 
 
@@ -66,6 +80,16 @@ class Port(Protocol):
 
     def close(self) -> None:
         """Close this end; the other one is unbound from then on."""
+
+
+class Poller(Protocol):
+    """Waits for descriptors, as `select.poll` does."""
+
+    def register(self, descriptor: int, events: int, /) -> None:
+        """Wait for this one, too."""
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        """The descriptors that are ready; none after `timeout` milliseconds without."""
 
 
 class StoreError(PlatformError):
@@ -132,11 +156,17 @@ class Platform(Protocol):
     def bind_port(self, domid: int, port: int) -> Port:
         """Bind a port that domain `domid` has opened for this one; the new end's bit is set. Raises Unavailable."""
 
+    def now(self) -> float:
+        """Seconds, by a clock that only goes forward."""
+
+    def poller(self) -> Poller:
+        """A new one, which waits for nothing yet."""
+
     def close(self) -> None:
         """Give everything back that is still open."""
 
 
 __all__ = [
-    "FRAME", "Grant", "GrantMapping", "Page", "Platform", "PlatformError", "Port", "Store", "StoreError",
-    "StoreView", "Unavailable",
+    "FRAME", "Grant", "GrantMapping", "Memory", "Page", "Platform", "PlatformError", "Poller", "Port", "Store",
+    "StoreError", "StoreView", "Unavailable",
 ]  # fmt: skip

@@ -9,12 +9,11 @@ import contextlib
 import os
 import select
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from vtpm_impl.ring.frontend import Cancelled, FrontendRing, RingError
-from vtpm_impl.xen.platform import Grant, Platform, Port, StoreView
+from vtpm_impl.xen.platform import Grant, Platform, Poller, Port, StoreView
 from vtpm_impl.xenbus import nodes
 from vtpm_impl.xenbus.nodes import XenbusState
 from vtpm_impl.xenbus.nodes import XenbusState as S
@@ -57,7 +56,7 @@ class Connection:
     grant: Grant
     port: Port
     ring: FrontendRing
-    poll: select.poll
+    poll: Poller
 
 
 class Frontend:
@@ -92,7 +91,7 @@ class Frontend:
     def open(self, timeout: float = OPEN_TIMEOUT) -> None:
         """Publish a new page and port and wait until the backend serves them. Raises Refused, DeviceLost, TimedOut."""
         with self._turn:
-            self._open(time.monotonic() + timeout)
+            self._open(self._platform.now() + timeout)
 
     def _open(self, deadline: float) -> None:
         state = self._own()
@@ -140,7 +139,7 @@ class Frontend:
             self._report("frontend_closes")
             let_go = (S.INIT_WAIT, S.CLOSED, S.UNKNOWN)
             with contextlib.suppress(FrontendError):  # if not, the page is kept until the backend has unmapped it
-                self._await_backend(lambda be: be in let_go, time.monotonic() + timeout, "let go")
+                self._await_backend(lambda be: be in let_go, self._platform.now() + timeout, "let go")
         connection.port.close()
         self._kept.append(connection.grant)
         self._release_kept()
@@ -157,7 +156,7 @@ class Frontend:
         self._release_kept()
         grant = self._platform.grant(self.backend)
         port = self._platform.open_port(self.backend)
-        poll = select.poll()
+        poll = self._platform.poller()
         for descriptor in (port.fileno(), self._store.fileno(), self._interrupt):
             poll.register(descriptor, select.POLLIN)
         self._connection = Connection(grant, port, FrontendRing(grant.memory, port.notify), poll)
@@ -196,7 +195,7 @@ class Frontend:
         Threads take turns. At the time-out, or when `cancel` is called, the command is cancelled, and the backend has
         some time to say so.
         """
-        deadline = time.monotonic() + timeout
+        deadline = self._platform.now() + timeout
         if not self._turn.acquire(timeout=timeout):
             raise TimedOut(f"the commands of others took all of {timeout} s")
         try:
@@ -217,7 +216,7 @@ class Frontend:
             return answer
         connection.ring.cancel()
         self._report("frontend_cancels")
-        answer = self._await_answer(connection, time.monotonic() + CANCEL_TIMEOUT, cancelling=True)
+        answer = self._await_answer(connection, self._platform.now() + CANCEL_TIMEOUT, cancelling=True)
         if answer is None:
             self._report("frontend_gives_up")
             raise TimedOut(f"no answer to {command[:10].hex()} in time, nor to the cancel after it")
@@ -236,11 +235,11 @@ class Frontend:
     def _await_answer(self, connection: Connection, deadline: float, *, cancelling: bool = False) -> bytes | None:
         """The answer; None at the deadline, or when a cancel was asked for."""
         look, take, port = connection.ring.look, connection.port.take, connection.port.fileno()
-        started = time.monotonic()
+        started = self._platform.now()
         wasted = 0.0
         if self._spinning.worthwhile():
             until = started + SPIN
-            while (now := time.monotonic()) < until:
+            while (now := self._platform.now()) < until:
                 answer = look()
                 if answer is not None:
                     self._spinning.took(now - started)
@@ -249,9 +248,9 @@ class Frontend:
         while True:
             answer = look()
             if answer is not None:
-                self._spinning.took(time.monotonic() - started + wasted)
+                self._spinning.took(self._platform.now() - started + wasted)
                 return answer
-            left = deadline - time.monotonic()
+            left = deadline - self._platform.now()
             if left <= 0:
                 return None
             for woken, _ in connection.poll.poll(left * 1000):
@@ -312,7 +311,7 @@ class Frontend:
 
         `tolerated` is the state that it had, which means nothing until it has had another one.
         """
-        poll = select.poll()
+        poll = self._platform.poller()
         poll.register(self._store.fileno(), select.POLLIN)
         while True:
             state = self._backend_state()
@@ -324,7 +323,7 @@ class Frontend:
                 tolerated = S.UNKNOWN
             if self._connection is not None and state in (S.CLOSING, S.CLOSED) and state is not tolerated:
                 raise Refused(f"the backend went to {state.name} instead of serving {self._directory}")
-            left = deadline - time.monotonic()
+            left = deadline - self._platform.now()
             if left <= 0:
                 raise TimedOut(f"the backend is {state.name}; it did not {what} in time")
             poll.poll(left * 1000)
@@ -335,13 +334,13 @@ class Frontend:
 def await_device(platform: Platform, handle: int = 0, timeout: float | None = None) -> None:
     """Wait until the toolstack has made a device for this domain; for ever without a time-out. Raises TimedOut."""
     store, path = platform.store, f"device/vtpm/{handle}/backend"
-    deadline = None if timeout is None else time.monotonic() + timeout
-    poll = select.poll()
+    deadline = None if timeout is None else platform.now() + timeout
+    poll = platform.poller()
     poll.register(store.fileno(), select.POLLIN)
     store.watch(path, path)
     try:
         while not store.read(path):
-            left = None if deadline is None else deadline - time.monotonic()
+            left = None if deadline is None else deadline - platform.now()
             if left is not None and left <= 0:
                 raise TimedOut(f"nobody has made a vtpm {handle} for domain {platform.domid} in {timeout:g} s")
             poll.poll(None if left is None else left * 1000)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import select
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -110,6 +112,14 @@ class HostPlatform:
     def bind_port(self, domid: int, port: int) -> HostPort:
         """Bind a port that domain `domid` has opened for this one; the new end's bit is set. Raises Unavailable."""
         return HostPort.bind(self._living(domid) / "ports", port, self.domid, next(self._domain.ports), self._ports)
+
+    def now(self) -> float:
+        """Seconds since some moment."""
+        return time.monotonic()
+
+    def poller(self) -> select.poll:
+        """A new one."""
+        return select.poll()
 
     def close(self) -> None:
         """Give everything back that is still open. May be called again."""
