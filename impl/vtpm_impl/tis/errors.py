@@ -25,8 +25,12 @@ class LocalityDenied(TisError):
     """The locality was not granted in time."""
 
 
-class Seized(TisError):
-    """The locality was taken away; what became of the command is not known."""
+class LocalityLost(TisError):
+    """The locality is no longer ours, as after a reset; what became of the command is not known."""
+
+
+class Seized(LocalityLost):
+    """A higher locality has taken the TPM."""
 
 
 class TimedOut(TisError):

@@ -89,6 +89,7 @@ class QTest:
                     raise CarrierError(f"QEMU answers {line!r} to {request!r}")
                 self._note(line)
         except TimeoutError as error:
+            self.close()  # a late answer must not be taken for that of the next request
             raise CarrierError(f"QEMU did not answer {request!r} in {self._patience:g} s") from error
         except OSError as error:
             raise CarrierError(f"QEMU did not answer {request!r}: {error.strerror or error}") from error
