@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from vtpm_impl.commands.platforms import PlatformOption, platforms
 from vtpm_impl.commands.xenstore import FALLS_SHORT, RUN_DIRECTORY, WRONG_USE, RunDirectory
 from vtpm_impl.engines import Engine
 from vtpm_impl.xen.platform import PlatformError
@@ -27,31 +28,36 @@ def backend(
     engine: Annotated[
         str, typer.Option("--engine", metavar="ENGINE", help="echo, or swtpm:SOCKET, or swtpm:SOCKET,CONTROL.")
     ] = "echo",
-    domain: Annotated[int, typer.Option("--domain", min=0, max=0x7FEF, help="The domain to be.")] = 0,
+    platform: PlatformOption = None,
+    domain: Annotated[
+        int, typer.Option("--domain", min=0, max=0x7FEF, help="The domain to be, on the host platform.")
+    ] = 0,
     run_dir: RunDirectory = RUN_DIRECTORY,
 ) -> None:
     """Be a domain that serves every vTPM that the toolstack gives it, until interrupted.
 
     All are served by the one engine. Localities other than 0 need swtpm's control channel.
 
-    Example: vtpm backend --domain 2 --engine swtpm:/run/tpm.sock
+    Example: vtpm backend --engine swtpm:/run/tpm.sock
+
+    Example: vtpm backend --platform host --domain 2 --engine swtpm:/run/tpm.sock
     """
-    from vtpm_impl.xen.host.platform import HostDomain
     from vtpm_impl.xenbus.backend import Backend
 
     chosen, localities = make_engine(engine)
     try:
-        with HostDomain(run_dir, domain) as host:
+        with platforms(platform, run_dir, domain) as make_platform:
+            here = make_platform()
             serving = Backend(
-                host.platform(),
+                here,
                 chosen,
                 permits=lambda device, locality: locality in localities,
-                removes_nodes=domain != 0,
+                removes_nodes=here.domid != 0,
                 report=_tell,
             )
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: serving.stop())
-            typer.echo(f"domain {domain} serves vTPMs with {engine}")
+            typer.echo(f"domain {here.domid} serves vTPMs with {engine}")
             serving.serve()
     except PlatformError as error:
         typer.echo(f"vtpm: {error}", err=True)

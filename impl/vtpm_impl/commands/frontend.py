@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vtpm_impl.commands.platforms import PlatformOption, platforms
 from vtpm_impl.commands.xenstore import FALLS_SHORT, RUN_DIRECTORY, RunDirectory
 from vtpm_impl.ring.frontend import RingError
 from vtpm_impl.tpm import header
@@ -26,7 +27,10 @@ class _Stopped(Exception):
 def frontend(
     *,
     listen: Annotated[Path, typer.Option("--listen", metavar="SOCKET", help="The Unix socket to make.")],
-    domain: Annotated[int, typer.Option("--domain", min=0, max=0x7FEF, help="The domain to be.")],
+    platform: PlatformOption = None,
+    domain: Annotated[
+        int, typer.Option("--domain", min=0, max=0x7FEF, help="The domain to be, on the host platform.")
+    ] = 1,
     handle: Annotated[int, typer.Option("--handle", min=0, help="The number of its device.")] = 0,
     locality: Annotated[int, typer.Option("--locality", min=0, max=255, help="That of every command.")] = 0,
     timeout: Annotated[
@@ -36,10 +40,11 @@ def frontend(
 ) -> None:
     """Be a domain that has a vTPM, and serve it to programs at a socket, until interrupted or the device is lost.
 
-    Example: vtpm frontend --domain 1 --listen /run/tpm1.sock
+    Example: vtpm frontend --listen /run/tpm.sock
+
+    Example: vtpm frontend --platform host --domain 1 --listen /run/tpm1.sock
     """
     from vtpm_impl.tpm.server import ServerError, TpmServer
-    from vtpm_impl.xen.host.platform import HostDomain
     from vtpm_impl.xenbus.frontend import DeviceLost, Frontend, FrontendError, await_device
 
     def stop(*_: Any) -> None:
@@ -49,11 +54,11 @@ def frontend(
         signal.signal(number, stop)
     lost = threading.Event()
     try:
-        with HostDomain(run_dir, domain) as host:
-            platform = host.platform()
-            typer.echo(f"domain {domain} waits for its vTPM {handle}")
-            await_device(platform, handle, timeout)
-            device = Frontend(platform, handle)
+        with platforms(platform, run_dir, domain) as make_platform:
+            here = make_platform()
+            typer.echo(f"domain {here.domid} waits for its vTPM {handle}")
+            await_device(here, handle, timeout)
+            device = Frontend(here, handle)
             device.open()
 
             def answer(command: bytes) -> bytes:
@@ -70,7 +75,7 @@ def frontend(
             server = TpmServer(listen, answer)
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: server.stop())
-            typer.echo(f"the vTPM of domain {domain} is at {listen}")
+            typer.echo(f"the vTPM of domain {here.domid} is at {listen}")
             server.serve()
             device.shutdown()
     except _Stopped:
