@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.traces.box import BOX, Box, Colour, nothing_heavy_is_taken
+from tests.traces.box import BOX, Box, Colour
 
 from vtpm_model.core import Actor, Disabled, Step
 from vtpm_traces.generate import walk
@@ -223,15 +223,6 @@ def test_values_that_were_not_all_tried_make_a_refusal_undecided() -> None:
     assert explain(BOX, Recording("t", (stream,), candidates=every)).outcome is Outcome.REFUSED
     given = {"sender_puts.weight": Candidates(lambda state: (77,))}
     assert explain(BOX, Recording("t", (stream,), candidates=given)).accepted
-
-
-def test_facts_may_be_kept_to_ask_whether_they_can_be() -> None:
-    stream = Stream("s", (did("sender_puts", 1), did("taker_takes", 2)), ALL)
-    verdict = explain(BOX, recording(stream), keep=(nothing_heavy_is_taken,))
-    assert verdict.run[0].picks["weight"] == 5
-    heavy = Stream("s", (did("sender_puts", 1, weight=150), did("taker_takes", 2)), ALL)
-    assert explain(BOX, recording(heavy)).accepted
-    assert explain(BOX, recording(heavy), keep=(nothing_heavy_is_taken,)).outcome is Outcome.REFUSED
 
 
 def test_of_several_stuck_streams_the_one_to_blame_comes_first() -> None:

@@ -153,10 +153,11 @@ class Recording:
     `candidates` maps "action.pick" to values. Picks that are bool, an enumeration or span at most 256 values are tried
     in full without it. `start` replaces the specification's initial state.
 
-    States for which `alike` gives the same are taken to go on alike, these observations included. With only the order
-    of identities counting (`steps.ranked`), hidden steps that merely count (another connection, another request) come
-    to an end, and a refusal can be certain. `recalls` lists the subjects of which something may still be said from a
-    state on, in an order that does not depend on how identities are numbered; by default that is all of them.
+    `alike` gives for a state the one that stands for all that go on like it, these observations included. With only
+    the order of identities counting (`steps.ranked`), hidden steps that merely count (another connection, another
+    request) come to an end, and a refusal can be certain. `recalls` lists the subjects of which something may still be
+    said from a state on, in an order that does not depend on how identities are numbered: whoever gives `alike`, and
+    lets observations say something, must give it.
     """
 
     title: str
@@ -164,7 +165,7 @@ class Recording:
     hidden: frozenset[str] = frozenset()
     candidates: Mapping[str, Candidates] = field(default_factory=dict)
     start: Callable[[], Any] | None = None
-    alike: Callable[[Any], Hashable] | None = None
+    alike: Callable[[Any], Any] | None = None
     recalls: Callable[[Any], Iterable[Hashable]] | None = None
 
     def __post_init__(self) -> None:
@@ -172,12 +173,18 @@ class Recording:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"streams of the same name: {', '.join(repeated)}")
+        if self.alike is not None and self.recalls is None and self._says_something():
+            raise ValueError("states are taken to be alike, and nothing tells of which subjects something may be said")
         lengths = {stream.name: len(stream.observations) for stream in self.streams}
         for stream in self.streams:
             for observation in stream.observations:
                 for point in observation.later_than:
                     if not 0 <= point.index < lengths.get(point.stream, 0):
                         raise ValueError(f"{observation.origin}: later than {point}, which is not there")
+
+    def _says_something(self) -> bool:
+        observations = (each for stream in self.streams for each in stream.observations)
+        return any(isinstance(each, Happened | Holds) and each.says is not None for each in observations)
 
     @property
     def empty(self) -> bool:

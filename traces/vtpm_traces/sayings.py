@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Mapping
+from typing import TypeAlias
 
 from vtpm_traces.observe import Sayings
 
+Renaming: TypeAlias = tuple[tuple[Hashable, Hashable], ...]
+"""Subjects of which something may still be said, each with the name that it goes by from now on."""
+
 
 class Memory:
-    """All that was said of subjects, as numbers: 0 is nothing, and saying the same again gives the same number."""
+    """All that was said of subjects, as numbers: 0 is nothing, and the same sayings have the same number."""
 
     def __init__(self) -> None:
-        self._all: list[dict[Hashable, Hashable]] = [{}]
-        self._next: dict[tuple[int, frozenset[tuple[Hashable, Hashable]]], int] = {}
-
-    def of(self, said: int, subjects: Iterable[Hashable]) -> Hashable:
-        """What has been said of each of these subjects; None: nothing."""
-        known = self._all[said]
-        return tuple([known.get(subject) for subject in subjects])
+        self._all: list[Mapping[Hashable, Hashable]] = [{}]
+        self._number: dict[frozenset[tuple[Hashable, Hashable]], int] = {frozenset(): 0}
 
     def after(self, said: int, sayings: Sayings) -> int | None:
         """What has been said after this is said too; None: it contradicts."""
@@ -28,10 +27,17 @@ class Memory:
                 new[subject] = content
             elif known[subject] != content:
                 return None
-        if not new:
-            return said
-        key = (said, frozenset(new.items()))
-        if key not in self._next:
-            self._next[key] = len(self._all)
-            self._all.append({**known, **new})
-        return self._next[key]
+        return self._numbered({**known, **new}) if new else said
+
+    def renamed(self, said: int, renaming: Renaming) -> int:
+        """What has been said of these subjects, by their new names; all else is forgotten."""
+        known = self._all[said]
+        return self._numbered({new: known[old] for old, new in renaming if old in known}) if known else said
+
+    def _numbered(self, known: Mapping[Hashable, Hashable]) -> int:
+        key = frozenset(known.items())
+        number = self._number.get(key)
+        if number is None:
+            number = self._number[key] = len(self._all)
+            self._all.append(known)
+        return number

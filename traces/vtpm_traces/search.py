@@ -1,23 +1,24 @@
 """Is there a run of the specification that shows what a recording shows: a search over stream places and states.
 
-A node is a place in every stream together with a state. Observations that take no step and hold are passed at once:
-being further never forbids what was possible before, so nothing is lost. Nodes that have explained more are
-tried first; hidden steps are tried breadth first between two observations. Before the answer is *refused* every node
-was tried: hidden steps are bounded at first, and the bound is raised until it cuts nothing off.
+A node is a place in every stream together with a state that stands for all that go on like it. Observations that take
+no step and hold are passed at once: being further never forbids what was possible before, so nothing is lost. Nodes
+that have explained more are tried first; hidden steps are tried breadth first between two observations. Before the
+answer is *refused* every node was tried: hidden steps are bounded at first, and the bound is raised until it cuts
+nothing off. Before it is *accepted* the run is taken again, from the first state, in its own numbers.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from vtpm_model.core import Fact, Kind, Spec, Step
+from vtpm_model.core import Disabled, Spec, Step
+from vtpm_traces.goings import Goings
 from vtpm_traces.observe import Happened, Holds, Level, Observation, Quiescent, Recording, Stream
 from vtpm_traces.sayings import Memory
-from vtpm_traces.steps import Steps, effort
 from vtpm_traces.verdict import Outcome, Stuck, Taken, Verdict
 
 
@@ -33,16 +34,15 @@ class Bounds:
 
 
 class Node(NamedTuple):
-    """A place in every stream, what is remembered there, and a state."""
+    """A place in every stream, what is remembered there, and the number of a state."""
 
     places: tuple[int, ...]
     held: frozenset[tuple[int, int]]  # level reads that are still to come and have been true
-    said: int  # key of what has been said so far
-    state: Any
+    said: int  # number of what has been said so far
+    state: int
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(NamedTuple):
     """How a node was reached: from where, by which step (None: none was taken), showing which observations."""
 
     before: Node
@@ -50,57 +50,60 @@ class Edge:
     shown: tuple[tuple[int, int], ...]
 
 
-@dataclass
 class Search:
-    """One search for a run; `met` counts the nodes that were tried."""
+    """One search for a run; `met` counts the nodes that were tried. `like` is a search whose `goings` serve here too."""
 
-    spec: Spec[Any]
-    recording: Recording
-    keep: tuple[Fact, ...]
-    bounds: Bounds
-    steps: Steps = field(init=False)
-    met: int = 0
-
-    def __post_init__(self) -> None:
-        self.steps = Steps(self.spec, self.recording.candidates)
-        self.streams = self.recording.streams
+    def __init__(
+        self, spec: Spec[Any], recording: Recording, bounds: Bounds | None = None, *, like: Search | None = None
+    ) -> None:
+        self.spec, self.recording, self.bounds = spec, recording, bounds or Bounds()
+        self.goings = Goings(spec, recording) if like is None else like.goings
+        self.streams = recording.streams
         self.number = {stream.name: number for number, stream in enumerate(self.streams)}
         self.lengths = tuple(len(stream.observations) for stream in self.streams)
+        # For each place of each stream: what is observed next (None: nothing more), and what that means for steps.
+        self.nexts = [(*stream.observations, None) for stream in self.streams]
+        self.aheads = [self._aheads(stream) for stream in self.streams]
         self.upcoming = [_upcoming_levels(stream) for stream in self.streams]
-        self.memory = Memory()
-        self.hidden = tuple(a.name for a in self.spec.actions if a.name in self.recording.hidden)
-        self.effort = {a.name: effort(a) for a in self.spec.actions}
+        self.levels = any(isinstance(each, Level) for stream in self.streams for each in stream.observations)
         self.furthest: list[Node] = []
         self.most = -1
+        self.met = 0
+
+    def _aheads(self, stream: Stream) -> list[int]:
+        """For each place, the number of what the stream shows next."""
+        found = []
+        for place, observation in enumerate((*stream.observations, None)):
+            blind = (stream.starts_late and place == 0) or (observation is None and not stream.stays)
+            found.append(self.goings.ahead(stream, observation, blind=blind))
+        return found
 
     # ------------------------------------------------------------------------------------------------- the search
 
     def run(self) -> Verdict:
+        """The verdict on the recording."""
         for patience in self.bounds.hidden:
-            found, whole = self._within(patience)
-            if found is not None:
-                return self._verdict(Outcome.ACCEPTED, run=found)
+            edges: dict[Node, Edge | None] = {}
+            end, whole = self.spread({self.first(): 0}, patience, edges)
+            if end is not None:
+                return self._accepted(self.path(edges, end))
             if self.met >= self.bounds.nodes:
                 return self._verdict(Outcome.UNDECIDED, reason=f"{self.bounds.nodes} nodes were tried")
             if whole:
                 break
         else:
             return self._verdict(Outcome.UNDECIDED, reason=f"hidden steps of effort {patience} in a row were tried")
-        if self.steps.untried:
-            untried = ", ".join(sorted(self.steps.untried))
+        if self.goings.steps.untried:
+            untried = ", ".join(sorted(self.goings.steps.untried))
             return self._verdict(Outcome.UNDECIDED, reason=f"not all values were tried of {untried}")
         return self._verdict(Outcome.REFUSED)
 
-    def _within(self, patience: int) -> tuple[tuple[Taken, ...] | None, bool]:
-        """A run that needs no more effort between two observations, and whether that bound cut nothing off."""
-        edges: dict[Node, Edge | None] = {}
-        end, whole = self.spread({self.first(): 0}, patience, edges)
-        return (None if end is None else self.told(edges, end)), whole
-
     def first(self) -> Node:
         """The node that every run starts from."""
-        start = self.recording.start or self.spec.init
-        return self._settled(tuple(0 for _ in self.streams), frozenset(), 0, start())[0]
+        return self._settled(tuple(0 for _ in self.streams), frozenset(), 0, self.goings.known(self._start()))[0]
+
+    def _start(self) -> Any:
+        return (self.recording.start or self.spec.init)()
 
     def spread(
         self, starts: Mapping[Node, int], patience: int, edges: dict[Node, Edge | None]
@@ -109,19 +112,18 @@ class Search:
 
         Fills `edges`. The second value says whether the bound on that effort cut nothing off.
         """
-        gaps: dict[Hashable, int] = {}
+        gaps: dict[Node, int] = {}
         order = itertools.count()
-        heap: list[tuple[int, int, int, Node, Hashable]] = []
+        heap: list[tuple[int, int, int, Node]] = []
         for node, gap in starts.items():
-            key = self.key(node)
-            if gap < gaps.get(key, gap + 1):
-                gaps[key] = gap
-                edges.setdefault(node, None)
-                heapq.heappush(heap, (-sum(node.places), gap, next(order), node, key))
+            gaps[node] = gap
+            edges.setdefault(node, None)
+            heap.append((-sum(node.places), gap, next(order), node))
+        heapq.heapify(heap)
         whole = True
         while heap:
-            _, gap, _, node, key = heapq.heappop(heap)
-            if gap > gaps[key]:
+            _, gap, _, node = heapq.heappop(heap)
+            if gap > gaps[node]:
                 continue
             self.met += 1
             if self.ends(node):
@@ -129,184 +131,133 @@ class Search:
             if self.met >= self.bounds.nodes:
                 return None, False
             self._note(node)
-            for after, edge in self.moves(node, gap):
-                quiet = 0 if edge.shown else gap + self.effort[edge.step.name] if edge.step else 0
-                key = self.key(after)
+            for after, edge, cost in self.moves(node):
+                quiet = 0 if edge.shown else gap + cost
                 if quiet > patience:
-                    whole = whole and key in gaps
+                    whole = whole and after in gaps
                     continue
-                if key not in gaps or quiet < gaps[key]:
-                    gaps[key] = quiet
-                    if after not in edges:
-                        edges[after] = edge
-                    heapq.heappush(heap, (-sum(after.places), quiet, next(order), after, key))
+                if after not in gaps or quiet < gaps[after]:
+                    gaps[after] = quiet
+                    edges.setdefault(after, edge)
+                    heapq.heappush(heap, (-sum(after.places), quiet, next(order), after))
         return None, whole
 
     def ends(self, node: Node) -> bool:
         """Whether a node answers the question: here, whether every stream has come to its end."""
         return node.places == self.lengths
 
-    def key(self, node: Node) -> Hashable:
-        """What tells nodes apart that may go on differently."""
-        alike, recalls = self.recording.alike, self.recording.recalls
-        if alike is None:
-            return node
-        said = node.said if recalls is None else self.memory.of(node.said, recalls(node.state))
-        return node.places, node.held, said, alike(node.state)
-
     # -------------------------------------------------------------------------------------------------- the moves
 
-    def moves(self, node: Node, gap: int) -> Iterator[tuple[Node, Edge]]:
-        """The nodes that follow a node, on which this effort was spent since it last moved on."""
-        calls: dict[tuple[str, frozenset[tuple[str, Any]]], Mapping[str, Any]] = {}
-        for number in range(len(self.streams)):
-            observation = self._next(node.places, number)
+    def moves(self, node: Node) -> Iterator[tuple[Node, Edge, int]]:
+        """The nodes that follow a node, each with the effort that its step took."""
+        aheads = []
+        for number, place in enumerate(node.places):
+            observation = self.nexts[number][place]
+            ahead = self.aheads[number][place]
             if isinstance(observation, Happened):
-                if observation.or_nothing and self._due(observation, node.places):
-                    yield self._moved(node, None, node.state, (number,), node.said)
-                for call in observation.calls:
-                    calls[call.action, frozenset(call.picks.items())] = call.picks
+                if observation.later_than and not self._due(observation, node.places):
+                    ahead = self.goings.ahead(self.streams[number], None, blind=self._blind(number, place))
+                elif observation.or_nothing:
+                    yield *self._moved(node, None, node.state, (number,), node.said), 0
             elif observation is not None and self._passable(observation, number, node):
                 said = self._said_now(observation, node)
                 if said is not None:
-                    yield self._moved(node, None, node.state, (number,), said)
-        for name in self.hidden:
-            calls[name, frozenset()] = {}
-        tried: set[tuple[str, frozenset[tuple[str, Any]]]] = set()
-        for (name, _), known in calls.items():
-            action = self.steps.action(name)
-            if action is None:
-                continue
-            for picks, after in self.steps.take(node.state, name, known):
-                key = (name, frozenset(picks.items()))
-                if key not in tried:
-                    tried.add(key)
-                    step = Step(name, action.by, picks)
-                    if self._keeps(node.state, step, after):
-                        yield from self._stepped(node, step, after)
-
-    def _stepped(self, node: Node, step: Step, after: Any) -> Iterator[tuple[Node, Edge]]:
-        """The nodes after a step: every stream that sees it must move on, others that could have shown it may."""
-        must: list[int] = []
-        may: list[int] = []
-        for number, stream in enumerate(self.streams):
-            observation = self._next(node.places, number)
-            fits = (
-                isinstance(observation, Happened)
-                and self._due(observation, node.places)
-                and _allows(observation, node.state, step, after)
-            )
-            if self._sees(stream, node.places[number], node.state, step, after):
-                if not fits:
-                    return
-                must.append(number)
-            elif fits:
-                may.append(number)
-        for size in range(len(may), -1, -1):
-            for chosen in itertools.combinations(may, size):
-                moving = (*must, *chosen)
-                if not moving and step.name not in self.recording.hidden:
-                    continue
-                said = self._said_by(moving, node, step, after)
+                    yield *self._moved(node, None, node.state, (number,), said), 0
+            aheads.append(ahead)
+        for going in self.goings.of(node.state, tuple(aheads)):
+            for moving in going.moving:
+                said = self._said_by(moving, node, going.step, going.raw)
                 if said is not None:
-                    yield self._moved(node, step, after, moving, said)
+                    if going.renaming is not None:
+                        said = self.goings.memory.renamed(said, going.renaming)
+                    yield *self._moved(node, going.step, going.after, moving, said), going.effort
+
+    def _blind(self, number: int, place: int) -> bool:
+        return self.streams[number].starts_late and place == 0
 
     def _moved(
-        self, node: Node, step: Step | None, state: Any, moving: tuple[int, ...], said: int
+        self, node: Node, step: Step | None, state: int, moving: tuple[int, ...], said: int
     ) -> tuple[Node, Edge]:
-        places = tuple(place + (number in moving) for number, place in enumerate(node.places))
-        held = frozenset(key for key in node.held if key[1] >= places[key[0]])
+        places, held = node.places, node.held
+        if moving:
+            places = tuple([place + (number in moving) for number, place in enumerate(places)])
+            if held:
+                held = frozenset(key for key in held if key[1] >= places[key[0]])
         after, passed = self._settled(places, held, said, state)
-        shown = tuple((number, node.places[number]) for number in moving)
+        shown = tuple([(number, node.places[number]) for number in moving])
         return after, Edge(node, step, shown + passed)
 
     def _settled(
-        self, places: tuple[int, ...], held: frozenset[tuple[int, int]], said: int, state: Any
+        self, places: tuple[int, ...], held: frozenset[tuple[int, int]], said: int, state: int
     ) -> tuple[Node, tuple[tuple[int, int], ...]]:
         """The node after all that can be passed without a choice, and what was passed."""
-        now = list(places)
         passed: list[tuple[int, int]] = []
+        node = Node(places, self._holding(places, held, state) if self.levels else held, said, state)
         moved = True
         while moved:
             moved = False
-            held = self._holding(tuple(now), held, state)
-            for number in range(len(now)):
-                while True:
-                    observation = self._next(tuple(now), number)
-                    node = Node(tuple(now), held, said, state)
-                    if observation is None or not self._passes_by_itself(observation, number, node):
-                        break
-                    passed.append((number, now[number]))
-                    now[number] += 1
+            for number in range(len(places)):
+                while self._passes_by_itself(number, node):
+                    passed.append((number, node.places[number]))
                     moved = True
-                    held = self._holding(tuple(now), held, state)
-        held = frozenset(key for key in held if key[1] >= now[key[0]])
-        return Node(tuple(now), held, said, state), tuple(passed)
+                    now = (*node.places[:number], node.places[number] + 1, *node.places[number + 1 :])
+                    node = Node(now, self._holding(now, node.held, state) if self.levels else held, said, state)
+        if passed and node.held:
+            node = node._replace(held=frozenset(key for key in node.held if key[1] >= node.places[key[0]]))
+        return node, tuple(passed)
 
-    def _holding(self, places: tuple[int, ...], held: frozenset[tuple[int, int]], state: Any) -> frozenset[Any]:
+    def _holding(self, places: tuple[int, ...], held: frozenset[tuple[int, int]], state: int) -> frozenset[Any]:
         """The level reads to come that have been true since the last read of the same subject."""
         fresh = []
         for number, place in enumerate(places):
             for index in self.upcoming[number][place]:
                 if (number, index) not in held:
-                    level = self.streams[number].observations[index]
-                    if isinstance(level, Level) and level.fits(state):
+                    level = self.nexts[number][index]
+                    if isinstance(level, Level) and self.goings.fits(state, level.fits):
                         fresh.append((number, index))
         return held.union(fresh) if fresh else held
 
     # ------------------------------------------------------------------------------------------------ observations
 
-    def _next(self, places: tuple[int, ...], number: int) -> Observation | None:
-        place = places[number]
-        return self.streams[number].observations[place] if place < self.lengths[number] else None
-
     def _due(self, observation: Observation, places: tuple[int, ...]) -> bool:
         return all(places[self.number[point.stream]] > point.index for point in observation.later_than)
 
-    def _passes_by_itself(self, observation: Observation, number: int, node: Node) -> bool:
-        if isinstance(observation, Happened) or (isinstance(observation, Holds) and observation.says is not None):
+    def _passes_by_itself(self, number: int, node: Node) -> bool:
+        observation = self.nexts[number][node.places[number]]
+        if observation is None or isinstance(observation, Happened):
             return False
-        if self.streams[number].starts_late and node.places[number] == 0:
+        if (isinstance(observation, Holds) and observation.says is not None) or self._blind(
+            number, node.places[number]
+        ):
             return False
         return self._passable(observation, number, node)
 
     def _passable(self, observation: Observation, number: int, node: Node) -> bool:
-        if not self._due(observation, node.places):
+        if observation.later_than and not self._due(observation, node.places):
             return False
         match observation:
             case Holds():
-                return observation.fits(node.state)
+                return self.goings.fits(node.state, observation.fits)
             case Level():
                 return (number, node.places[number]) in node.held
             case Quiescent():
-                return self.steps.owed(node.state, observation.by, observation.except_for) is None
+                return self.goings.rests(node.state, observation)
             case Happened():
                 return False
 
     def _said_now(self, observation: Observation, node: Node) -> int | None:
         if isinstance(observation, Holds) and observation.says is not None:
-            return self.memory.after(node.said, observation.says(node.state))
+            return self.goings.memory.after(node.said, observation.says(self.goings.states[node.state]))
         return node.said
 
     def _said_by(self, moving: tuple[int, ...], node: Node, step: Step, after: Any) -> int | None:
         said: int | None = node.said
         for number in moving:
-            observation = self._next(node.places, number)
+            observation = self.nexts[number][node.places[number]]
             if isinstance(observation, Happened) and observation.says is not None and said is not None:
-                said = self.memory.after(said, observation.says(node.state, step, after))
+                sayings = observation.says(self.goings.states[node.state], step, after)
+                said = self.goings.memory.after(said, sayings)
         return said
-
-    def _sees(self, stream: Stream, place: int, before: Any, step: Step, after: Any) -> bool:
-        if step.name not in stream.sees:
-            return False
-        if (stream.starts_late and place == 0) or (place == len(stream.observations) and not stream.stays):
-            return False
-        return stream.sight is None or stream.sight(before, step, after)
-
-    def _keeps(self, before: Any, step: Step, after: Any) -> bool:
-        return all(
-            fact.holds(before, step, after) if fact.kind is Kind.STEP else fact.holds(after) for fact in self.keep
-        )
 
     # ------------------------------------------------------------------------------------------------- the verdict
 
@@ -317,29 +268,65 @@ class Search:
         if done == self.most and len(self.furthest) < 200:
             self.furthest.append(node)
 
-    def told(self, edges: Mapping[Node, Edge | None], node: Node) -> tuple[Taken, ...]:
-        """The steps that these edges lead to a node by."""
-        path: list[Taken] = []
-        waiting: list[Any] = []  # observations shown without a step, told with the step before them
+    @staticmethod
+    def path(edges: Mapping[Node, Edge | None], node: Node) -> list[Edge]:
+        """The edges that lead to a node."""
+        found = []
         while (edge := edges[node]) is not None:
-            origins = [self.streams[number].observations[index].origin for number, index in edge.shown]
-            if edge.step is None:
-                waiting = origins + waiting
-            else:
-                step = edge.step
-                path.append(Taken(step.name, step.by, step.picks, node.state, tuple(origins + waiting)))
-                waiting = []
+            found.append(edge)
             node = edge.before
-        return tuple(reversed(path))
+        return found[::-1]
+
+    def taken(self, path: Sequence[Edge]) -> tuple[Taken, ...]:
+        """The run of these edges, each step taken and each observation held against it. Raises NoRun if it is none.
+
+        Observations that are shown without a step are told with the step before them.
+        """
+        state, memory = self._start(), Memory()
+        said: int | None = 0
+        run: list[Taken] = []
+        for edge in path:
+            before, step = state, edge.step
+            if step is not None:
+                try:
+                    state = self.spec.action(step.name).run(before, **step.picks)
+                except Disabled:
+                    raise NoRun(step.name) from None
+            for number, index in edge.shown:
+                observation = self.nexts[number][index]
+                match observation:
+                    case Happened() if step is not None:
+                        fits = observation.fits is None or observation.fits(before, step, state)
+                        says = {} if observation.says is None else observation.says(before, step, state)
+                    case Holds():
+                        fits = observation.fits(state)
+                        says = {} if observation.says is None else observation.says(state)
+                    case _:
+                        fits, says = True, {}
+                said = memory.after(said, says) if fits and says else said if fits else None
+                if said is None:
+                    raise NoRun(str(observation.origin) if observation else "")
+            origins = tuple(one.origin for number, index in edge.shown if (one := self.nexts[number][index]))
+            if step is not None:
+                run.append(Taken(step.name, step.by, step.picks, state, origins))
+            elif run:
+                run[-1] = replace(run[-1], seen=run[-1].seen + origins)
+        return tuple(run)
+
+    def _accepted(self, path: Sequence[Edge]) -> Verdict:
+        try:
+            return self._verdict(Outcome.ACCEPTED, run=self.taken(path))
+        except NoRun as why:
+            return self._verdict(Outcome.UNDECIDED, reason=f"states that were taken to be alike are not, at {why}")
 
     def _stuck(self) -> tuple[Stuck, ...]:
         places = self.furthest[0].places
-        here = [node.state for node in self.furthest if node.places == places]
-        possible = self.steps.possible(here)
+        here = [self.goings.states[node.state] for node in self.furthest if node.places == places]
+        possible = self.goings.steps.possible(here)
         return tuple(
             Stuck(observation.origin, possible)
-            for number in range(len(self.streams))
-            if (observation := self._next(places, number)) is not None
+            for number, place in enumerate(places)
+            if (observation := self.nexts[number][place]) is not None
         )
 
     def _verdict(self, outcome: Outcome, *, run: tuple[Taken, ...] = (), reason: str = "") -> Verdict:
@@ -347,16 +334,16 @@ class Search:
         return Verdict(outcome, self.spec.name, sum(self.lengths), states=self.met, run=run, stuck=stuck, reason=reason)
 
 
-def explain(
-    spec: Spec[Any], recording: Recording, *, keep: tuple[Fact, ...] = (), bounds: Bounds | None = None
-) -> Verdict:
+class NoRun(Exception):
+    """What a search found is no run: states that were taken to be alike are not. Says at which step or observation."""
+
+
+def explain(spec: Spec[Any], recording: Recording, *, bounds: Bounds | None = None) -> Verdict:
     """The verdict of a specification on a recording.
 
-    With `keep`, steps that break one of these facts are not taken: of a variant it is asked whether the recording can
-    be explained although the facts hold. Of several streams that are stuck, the first is the one without whose
-    observation the others get furthest.
+    Of several streams that are stuck, the first is the one without whose observation the others get furthest.
     """
-    search = Search(spec, recording, keep, bounds or Bounds())
+    search = Search(spec, recording, bounds)
     verdict = search.run()
     if len(verdict.stuck) < 2:
         return verdict
@@ -369,7 +356,7 @@ def _most_to_blame_first(search: Search, stuck: tuple[Stuck, ...]) -> tuple[Stuc
     for item in stuck:
         streams = tuple(_without(stream, item, blamed) for stream in search.streams)
         bounds = Bounds(nodes=20_000, hidden=search.bounds.hidden[:2])
-        retry = Search(search.spec, replace(search.recording, streams=streams), search.keep, bounds)
+        retry = Search(search.spec, replace(search.recording, streams=streams), bounds, like=search)
         progress.append(sum(retry.lengths) + 1 if retry.run().accepted else retry.most)
     order = sorted(range(len(stuck)), key=lambda number: -progress[number])
     return tuple(stuck[number] for number in order)
@@ -394,11 +381,3 @@ def _upcoming_levels(stream: Stream) -> list[tuple[int, ...]]:
             following[observation.subject] = index
         found.append(tuple(sorted(following.values())))
     return found[::-1]
-
-
-def _allows(observation: Happened, before: Any, step: Step, after: Any) -> bool:
-    called = any(
-        call.action == step.name and all(step.picks.get(pick) == value for pick, value in call.picks.items())
-        for call in observation.calls
-    )
-    return called and (observation.fits is None or observation.fits(before, step, after))

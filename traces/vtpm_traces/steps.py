@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
-from vtpm_model.core import Action, Actor, Disabled, Spec
+from vtpm_model.core import Action, Actor, Disabled, Spec, fields
 from vtpm_traces.observe import Candidates
 from vtpm_traces.values import Sort, leaves, sort_of, told
 
@@ -140,25 +140,38 @@ def effort(action: Action[Any]) -> int:
     return 1 if action.owed else 3 if action.by is Actor.XEN else 2
 
 
-def ranked(state: type, *groups: tuple[str, ...]) -> Callable[[Any], Hashable]:
-    """A function that tells states apart but for the numbers of identities: only the order of these counts.
+def ranked(state: type, *groups: tuple[str, ...]) -> Callable[[Any], Any]:
+    """A function from a state to the one that stands for all that are told apart only by the numbers of identities.
 
-    Each group names all leaves that hold identities of one kind, 0 standing for none. States with equal results go on
-    alike if the actions do nothing with identities but compare them and take the next number.
+    Each group names all leaves that hold identities of one kind; they are numbered anew, from 1 and in their order (0
+    stays 0 and means none). States with the same result go on alike if the actions do nothing with identities but
+    compare them and take the next number.
     """
-    identities = {path for group in groups for path in group}
-    unknown = sorted(identities - leaves(state).keys())
+    unknown = sorted({path for group in groups for path in group} - leaves(state).keys())
     if unknown:
         raise ValueError(f"{state.__name__} has no field {', '.join(unknown)}")
-    rest = attrgetter(*(path for path in leaves(state) if path not in identities))
+    names = list(fields(state))
+    places = [[_place(state, names, path) for path in group] for group in groups]
     getters = [attrgetter(*group) for group in groups]
 
-    def key(of: Any) -> Hashable:
-        ranks = []
-        for get in getters:
-            values = get(of)
-            order = {value: number for number, value in enumerate(sorted({0, *values}))}
-            ranks.append(tuple([order[value] for value in values]))
-        return rest(of), tuple(ranks)
+    def representative(of: Any) -> Any:
+        values: list[Any] | None = None
+        for get, group in zip(getters, places, strict=True):
+            numbers = get(of)
+            order = {number: rank for rank, number in enumerate(sorted({0, *numbers}))}
+            for number, (index, inner) in zip(numbers, group, strict=True):
+                if order[number] != number:
+                    values = list(of) if values is None else values
+                    rank = order[number]
+                    values[index] = rank if inner is None else values[index]._replace(**{inner: rank})
+        return of if values is None else of._make(values)
 
-    return key
+    return representative
+
+
+def _place(state: type, names: list[str], path: str) -> tuple[int, str | None]:
+    """The index of a leaf's field, and its name within the record in that field."""
+    outer, _, inner = path.partition(".")
+    if "." in inner:
+        raise ValueError(f"{state.__name__}.{path} lies too deep")
+    return names.index(outer), inner or None

@@ -12,6 +12,7 @@ and against the values that the recording shows written.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -84,14 +85,22 @@ class Watched(Device):
 _by_order = ranked(Watched, EPOCHS, REQUESTS)
 
 
-def alike(state: Any) -> Hashable:
-    """What tells states apart: not how epochs and requests are numbered, nor what no action asks for any more.
+def alike(state: Any) -> Any:
+    """The state that stands for all that go on like this one, without what no action asks for any more.
+
+    Epochs and requests count by their order only.
+    """
+    return _by_order(_live(state))
+
+
+def _live(state: Any) -> Any:
+    """The state without what no action asks for any more.
 
     A frontend that polls may be awake whenever it waits, and what the backend has read counts while it tracks a device.
     """
     idle: dict[str, Any] = {
         "commands": 0, "delivered": 0, "crashed_in": 0, "base": 0, "executed": 0,
-        "kept": False, "to_frontend": False, "awake": False,
+        "kept": False, "to_frontend": False,
     }  # fmt: skip
     if not state.busy:
         idle |= {"job": 0, "job_epoch": 0, "job_extra": 0}
@@ -101,13 +110,14 @@ def alike(state: Any) -> Hashable:
     idle["old_page"] = replace(state.old_page, answer=0) if apart else EMPTY_PAGE
     held = state.granted or (state.mapped != 0 and not apart)
     idle["page"] = replace(state.page, answer=0) if held else EMPTY_PAGE
-    return _by_order(replace(state, **idle))
+    return replace(state, **idle)
 
 
 def recalls(state: Any) -> tuple[Hashable, ...]:
     """The subjects that lines to come may speak of: live epochs and requests, and the request that comes next."""
+    state = _live(state)
     epochs = (state.epoch, state.mapped, state.keys, state.seen_keys)
-    requests = (state.request, state.page.request, state.old_page.request, state.job if state.busy else 0)
+    requests = (state.request, state.page.request, state.old_page.request, state.job)
     return (
         *((kind, epoch) for kind in ("ring-ref", "event-channel") for epoch in epochs),
         *(
@@ -158,7 +168,7 @@ def recorder_turns(s: Any, block: Nat) -> Any:
     return replace(s, block=block)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Block:
     """Lines of a backend's log that are all about the page, or all about the store.
 
@@ -167,9 +177,9 @@ class Block:
     """
 
     of_page: bool
-    frontend: list[StateTest] = field(default_factory=list)
-    backend: list[StateTest] = field(default_factory=list)
-    page: list[StateTest] = field(default_factory=list)
+    frontend: tuple[StateTest, ...] = ()
+    backend: tuple[StateTest, ...] = ()
+    page: tuple[StateTest, ...] = ()
     open_end: bool = False
     goal: XenbusState | None = None  # the frontend's state that was read last
     length: int = 10
@@ -318,7 +328,8 @@ def _logged(before: Any, step: Step, after: Any) -> bool:
 class Reading:
     """What the sources of one device say in terms of a specification.
 
-    `budget` is counted where it is not given; `firsts` tells, once there is a recording, for each source the place of
+    `budget` is counted where it is not given; `blocks` are numbered by what they say, and another reading that is given
+    them has the same numbers for the same; `firsts` tells, once there is a recording, for each source the place of
     the first observation of each of its events, and then the number of its observations.
     """
 
@@ -330,6 +341,7 @@ class Reading:
     complete: set[bool] = field(default_factory=set)  # whether a uuid was read, where one was looked for
     cancels: bool = False  # a cancel was seen in the page
     budget: Budget | None = None
+    blocks: list[Block] = field(default_factory=lambda: [Block(of_page=False)])
     firsts: dict[str, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -344,7 +356,6 @@ class Reading:
         self.one_log = len(logs) == 1 and not self._begins_late(logs[0])
         if self.budget is None and self.one_log and not self.whole_store:
             self.budget = self._budget(logs[0])
-        self.blocks: list[Block] = []
         self.spec = watched(self.spec, self.blocks, self.budget)
         self.linux = SourceKind.FRONTEND not in kinds
 
@@ -409,8 +420,8 @@ class Reading:
     def _log(self, source: Source) -> Stream:
         """The one backend's log: it shows each step of the backend that its recorder wrote a line about."""
         observations: list[Observation] = []
-        blocks = self.blocks
-        blocks.append(Block(of_page=False))
+        blocks = [Block(of_page=False)]
+        turns: list[tuple[int, Origin]] = []  # of the blocks after the first, the places where they begin
         keys: dict[str, str | None] = {}  # as they were read last
         line = 0
         firsts = self.firsts[source.file] = []
@@ -422,23 +433,27 @@ class Reading:
                 line = event.origin.line
                 if next_line or of_page is not blocks[-1].of_page:
                     blocks.append(Block(of_page))
-                    observations.append(_turn(event.origin, len(blocks) - 1))
+                    turns.append((len(observations), event.origin))
+                    observations.append(_turn(event.origin, 0))
                 observations.append(observation)
-            if isinstance(event, Mapped | Sampled):
-                blocks[-1].length = event.header.length
-                blocks[-1].page.append(_header_is(event.header))
+            if self.budget is not None or isinstance(event, Mapped | Sampled):
+                blocks[-1] = _told(blocks[-1], event)
             if isinstance(event, Read) and modelled(event.side, event.node):
-                test = _node_is(event.side, event.node, event.value)
-                (blocks[-1].frontend if event.side is Side.FRONTEND else blocks[-1].backend).append(test)
-                if event.side is Side.FRONTEND and event.node == "state":
-                    blocks[-1].goal = xenbus_state(event.value)
                 if event.node in ("ring-ref", "event-channel"):
-                    blocks[-1].open_end |= keys.setdefault(event.node, event.value) != event.value
+                    changed = keys.setdefault(event.node, event.value) != event.value
+                    blocks[-1] = dataclasses.replace(blocks[-1], open_end=blocks[-1].open_end or changed)
                     keys[event.node] = event.value
                 observations.append(Happened(event.origin, (Call("backend_looks"),), or_nothing=True))
         firsts.append(len(observations))
         blocks.append(Block(of_page=False, open_end=True))
-        observations.append(_turn(source.events[-1].origin, len(blocks) - 1))
+        turns.append((len(observations), source.events[-1].origin))
+        observations.append(_turn(source.events[-1].origin, 0))
+        numbers = {block: number for number, block in enumerate(self.blocks)}
+        for (place, origin), block in zip(turns, blocks[1:], strict=True):
+            if block not in numbers:
+                numbers[block] = len(self.blocks)
+                self.blocks.append(block)
+            observations[place] = _turn(origin, numbers[block])
         return Stream(source.file, tuple(observations), frozenset(self.actions[Actor.BACKEND]), _logged)
 
     def _budget(self, log: Source) -> Budget:
@@ -535,7 +550,7 @@ class Reading:
                 said["head", state.request + 1] = head  # the bytes of a request are written before its state
             return said
 
-        yield Holds(event.origin, lambda state: _shows(state, event.header), says_head)
+        yield Holds(event.origin, _shown(event.header), says_head)
 
     def _sampled(self, event: Sampled) -> Observation:
         def says(before: Any, step: Step, after: Any) -> Sayings:
@@ -545,16 +560,11 @@ class Reading:
                 said["locality", page.request] = event.header.locality
             return said
 
-        calls = (Call("backend_wakes"),)
-        return Happened(event.origin, calls, lambda before, step, after: _shows(before, event.header), says)
+        return Happened(event.origin, (Call("backend_wakes"),), _showed(event.header), says)
 
     def _commanded(self, event: Commanded) -> Observation:
         asked, answered = len(event.request), len(event.response)
-
-        def fits(before: Any, step: Step, after: Any) -> bool:
-            page = backend_page(after)
-            lengths = bool(backend_page(before).length == asked) and bool(page.length == answered)
-            return lengths and bool(page.state == FINISH) and self._whole(event)
+        fits = _answers(asked, answered) if self._whole(event) else _no_step
 
         def says(before: Any, step: Step, after: Any) -> Sayings:
             return {
@@ -588,6 +598,24 @@ def _of_page(event: Event, observation: Observation) -> bool:
     return isinstance(event, Sampled | Commanded) or (isinstance(event, Mapped) and isinstance(observation, Holds))
 
 
+def _told(block: Block, event: Event) -> Block:
+    """The block with what a line of it tells."""
+    match event:
+        case Mapped() | Sampled():
+            page = (*block.page, _header_is(event.header))
+            return dataclasses.replace(block, length=event.header.length, page=page)
+        case Read(side=Side.FRONTEND) if modelled(event.side, event.node):
+            goal = xenbus_state(event.value) if event.node == "state" else block.goal
+            test = _node_is(event.side, event.node, event.value)
+            return dataclasses.replace(block, frontend=(*block.frontend, test), goal=goal)
+        case Read(side=Side.BACKEND) if modelled(event.side, event.node):
+            return dataclasses.replace(
+                block, backend=(*block.backend, _node_is(event.side, event.node, event.value))
+            )
+        case _:
+            return block
+
+
 def _turn(origin: Origin, block: int) -> Happened:
     return Happened(origin, (Call(recorder_turns.name, {"block": block}),))
 
@@ -609,6 +637,11 @@ def _never(state: Any) -> bool:
     return False
 
 
+def _no_step(before: Any, step: Step, after: Any) -> bool:
+    return False
+
+
+@functools.cache
 def _node_is(side: Side, node: str, value: str | None) -> StateTest:
     """Whether a node has this value (None: is not there)."""
     state_of = "fe_state" if side is Side.FRONTEND else "be_state"
@@ -629,20 +662,25 @@ def _node_is(side: Side, node: str, value: str | None) -> StateTest:
 
 def _changes_to(changes: tuple[Change, ...]) -> StepTest:
     """Whether a step changes just these nodes, to just these values."""
-    made = any(change.node == DIRECTORY and change.value is not None and not change.implied for change in changes)
-    backend_nodes = {change.node for change in changes if change.side is Side.BACKEND}
+    return _changes_nodes(tuple((change.side, change.node, change.value, change.implied) for change in changes))
+
+
+@functools.cache
+def _changes_nodes(changes: tuple[tuple[Side, str, str | None, bool], ...]) -> StepTest:
+    made = any(node == DIRECTORY and value is not None and not implied for _, node, value, implied in changes)
+    backend_nodes = {node for side, node, _, _ in changes if side is Side.BACKEND}
     complete = {"frontend", "uuid"} <= backend_nodes
 
     # `online` says 0 or 1; nobody writes anything else.
-    known = all(change.value in (None, "0", "1") for change in changes if change.node == "online")
+    known = all(value in (None, "0", "1") for _, node, value, _ in changes if node == "online")
 
     def fits(before: Any, step: Step, after: Any) -> bool:
         if not known:
             return False
         fe_state, be_state, keys, fe_v2, be_v2, online = nodes(before)
-        for change in changes:
-            gone = change.value is None
-            match change.side, change.node:
+        for side, node, value, _ in changes:
+            gone = value is None
+            match side, node:
                 case Side.FRONTEND, "":
                     if gone:
                         fe_state, keys, fe_v2 = UNKNOWN, 0, False
@@ -650,17 +688,17 @@ def _changes_to(changes: tuple[Change, ...]) -> StepTest:
                     if gone:
                         be_state, be_v2, online = UNKNOWN, False, False
                 case Side.FRONTEND, "state":
-                    fe_state = xenbus_state(change.value)
+                    fe_state = xenbus_state(value)
                 case Side.BACKEND, "state":
-                    be_state = xenbus_state(change.value)
+                    be_state = xenbus_state(value)
                 case Side.FRONTEND, "ring-ref" | "event-channel":
                     keys = 0 if gone else after.epoch
                 case Side.FRONTEND, "feature-protocol-v2":
-                    fe_v2 = change.value == "1"
+                    fe_v2 = value == "1"
                 case Side.BACKEND, "feature-protocol-v2":
-                    be_v2 = change.value == "1"
+                    be_v2 = value == "1"
                 case Side.BACKEND, "online":
-                    online = change.value == "1"
+                    online = value == "1"
         expected = (fe_state, be_state, keys, fe_v2, be_v2, online)
         return nodes(after) == expected and (not made or bool(after.complete == complete))
 
@@ -693,12 +731,35 @@ def _shows(state: Any, header: Header) -> bool:
     return same and header.pad == 0 and (bool(page.length == header.length) or _being_written(state))
 
 
+@functools.cache
+def _shown(header: Header) -> StateTest:
+    return lambda state: _shows(state, header)
+
+
+@functools.cache
+def _showed(header: Header) -> StepTest:
+    return lambda before, step, after: _shows(before, header)
+
+
+@functools.cache
 def _header_is(header: Header) -> StateTest:
     def test(state: Any) -> bool:
         page = backend_page(state)
         return bool(page.state == _ring_state(header)) and bool(page.length == header.length)
 
     return test
+
+
+@functools.cache
+def _answers(asked: int, answered: int) -> StepTest:
+    """Whether a step takes a request of this length from the page, and leaves an answer of that one."""
+
+    def fits(before: Any, step: Step, after: Any) -> bool:
+        page = backend_page(after)
+        lengths = bool(backend_page(before).length == asked) and bool(page.length == answered)
+        return lengths and bool(page.state == FINISH)
+
+    return fits
 
 
 def _ring_state(header: Header) -> RingState:
