@@ -137,9 +137,7 @@ class Goings:
                 must.append(number)
             elif fits:
                 may.append(number)
-        choices = (
-            (*must, *chosen) for size in range(len(may), -1, -1) for chosen in itertools.combinations(may, size)
-        )
+        choices = ((*must, *chosen) for size in range(len(may), -1, -1) for chosen in itertools.combinations(may, size))
         return tuple(moving for moving in choices if moving or step.name in self._hidden)
 
     def _renaming(self, raw: Any, after: int) -> Renaming | None:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from vtpm_model.core import Disabled, Spec, Step
 from vtpm_traces.goings import Goings
 from vtpm_traces.observe import Happened, Holds, Level, Observation, Quiescent, Recording, Stream
-from vtpm_traces.sayings import Memory
 from vtpm_traces.verdict import Outcome, Stuck, Taken, Verdict
 
 
@@ -26,10 +25,11 @@ from vtpm_traces.verdict import Outcome, Stuck, Taken, Verdict
 class Bounds:
     """How far a search goes before it says *undecided*: nodes in all, effort of hidden steps between two observations.
 
-    An owed action costs 1, another 2, one of Xen itself 3.
+    There may be `nodes`, and `each` more for each observation. An owed action costs 1, another 2, one of Xen itself 3.
     """
 
     nodes: int = 400_000
+    each: int = 0
     hidden: tuple[int, ...] = (8, 16, 32, 64, 128)
 
 
@@ -51,20 +51,26 @@ class Edge(NamedTuple):
 
 
 class Search:
-    """One search for a run; `met` counts the nodes that were tried. `like` is a search whose `goings` serve here too."""
+    """One search for a run; `met` counts the nodes that were tried.
+
+    `like` is a search of the same specification, for a recording with the same hidden actions and candidates: what it
+    found of states serves here too.
+    """
 
     def __init__(
         self, spec: Spec[Any], recording: Recording, bounds: Bounds | None = None, *, like: Search | None = None
     ) -> None:
         self.spec, self.recording, self.bounds = spec, recording, bounds or Bounds()
-        self.goings = Goings(spec, recording) if like is None else like.goings
+        self.goings: Goings = Goings(spec, recording) if like is None else like.goings
         self.streams = recording.streams
         self.number = {stream.name: number for number, stream in enumerate(self.streams)}
         self.lengths = tuple(len(stream.observations) for stream in self.streams)
         # For each place of each stream: what is observed next (None: nothing more), and what that means for steps.
         self.nexts = [(*stream.observations, None) for stream in self.streams]
         self.aheads = [self._aheads(stream) for stream in self.streams]
+        self.most_nodes = self.bounds.nodes + self.bounds.each * sum(self.lengths)
         self.upcoming = [_upcoming_levels(stream) for stream in self.streams]
+        self.true: dict[tuple[int, int, tuple[int, ...]], frozenset[tuple[int, int]]] = {}
         self.levels = any(isinstance(each, Level) for stream in self.streams for each in stream.observations)
         self.furthest: list[Node] = []
         self.most = -1
@@ -87,8 +93,8 @@ class Search:
             end, whole = self.spread({self.first(): 0}, patience, edges)
             if end is not None:
                 return self._accepted(self.path(edges, end))
-            if self.met >= self.bounds.nodes:
-                return self._verdict(Outcome.UNDECIDED, reason=f"{self.bounds.nodes} nodes were tried")
+            if self.met >= self.most_nodes:
+                return self._verdict(Outcome.UNDECIDED, reason=f"{self.most_nodes} nodes were tried")
             if whole:
                 break
         else:
@@ -128,10 +134,10 @@ class Search:
             self.met += 1
             if self.ends(node):
                 return node, True
-            if self.met >= self.bounds.nodes:
+            if self.met >= self.most_nodes:
                 return None, False
             self._note(node)
-            for after, edge, cost in self.moves(node):
+            for after, edge, cost in self.moves(node, gap):
                 quiet = 0 if edge.shown else gap + cost
                 if quiet > patience:
                     whole = whole and after in gaps
@@ -148,8 +154,8 @@ class Search:
 
     # -------------------------------------------------------------------------------------------------- the moves
 
-    def moves(self, node: Node) -> Iterator[tuple[Node, Edge, int]]:
-        """The nodes that follow a node, each with the effort that its step took."""
+    def moves(self, node: Node, gap: int) -> Iterator[tuple[Node, Edge, int]]:
+        """The nodes that follow one on which this effort was spent, each with the effort that its step took."""
         aheads = []
         for number, place in enumerate(node.places):
             observation = self.nexts[number][place]
@@ -208,14 +214,24 @@ class Search:
 
     def _holding(self, places: tuple[int, ...], held: frozenset[tuple[int, int]], state: int) -> frozenset[Any]:
         """The level reads to come that have been true since the last read of the same subject."""
-        fresh = []
         for number, place in enumerate(places):
-            for index in self.upcoming[number][place]:
-                if (number, index) not in held:
-                    level = self.nexts[number][index]
-                    if isinstance(level, Level) and self.goings.fits(state, level.fits):
-                        fresh.append((number, index))
-        return held.union(fresh) if fresh else held
+            upcoming = self.upcoming[number][place]
+            if upcoming:
+                key = (state, number, upcoming)
+                true = self.true.get(key)
+                if true is None:
+                    true = self.true[key] = self._true_levels(state, number, upcoming)
+                if not true <= held:
+                    held = held | true
+        return held
+
+    def _true_levels(self, state: int, number: int, upcoming: tuple[int, ...]) -> frozenset[tuple[int, int]]:
+        levels = ((index, self.nexts[number][index]) for index in upcoming)
+        return frozenset(
+            (number, index)
+            for index, level in levels
+            if isinstance(level, Level) and self.goings.fits(state, level.fits)
+        )
 
     # ------------------------------------------------------------------------------------------------ observations
 
@@ -282,8 +298,7 @@ class Search:
 
         Observations that are shown without a step are told with the step before them.
         """
-        state, memory = self._start(), Memory()
-        said: int | None = 0
+        state, said = self._start(), dict[Hashable, Hashable]()
         run: list[Taken] = []
         for edge in path:
             before, step = state, edge.step
@@ -303,8 +318,7 @@ class Search:
                         says = {} if observation.says is None else observation.says(state)
                     case _:
                         fits, says = True, {}
-                said = memory.after(said, says) if fits and says else said if fits else None
-                if said is None:
+                if not fits or any(said.setdefault(*each) != each[1] for each in says.items()):
                     raise NoRun(str(observation.origin) if observation else "")
             origins = tuple(one.origin for number, index in edge.shown if (one := self.nexts[number][index]))
             if step is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +17,6 @@ from vtpm_traces.recordings.judged import Checked
 from vtpm_traces.recordings.xen import DeviceRecording, read_contents, read_sources
 from vtpm_traces.recordings.xen_rejudge import Rejudge
 from vtpm_traces.recordings.xen_teeth import Bite, Mutant, Spoilt, bite, mutants, table, thinned
-from vtpm_traces.recordings.xen_verdict import BOUNDS
 from vtpm_traces.schema import data
 from vtpm_traces.search import Bounds
 from vtpm_traces.verdict import Outcome, Taken
@@ -26,6 +26,9 @@ _LETTERS = {Outcome.REFUSED: "r", Outcome.ACCEPTED: "a", Outcome.UNDECIDED: "u"}
 _SAMPLE = 9  # of the mutants that the kept table has for a small device, one in so many is run anew
 _SMALL = 100  # mutants of a device whose sample is run anew
 _CHUNK = 8
+
+BOUNDS = Bounds(nodes=2_000_000, hidden=(256,))
+"""Of a recording that is to be spoilt everything is searched, not only what leads to a run."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,9 @@ def bitten(
 def _base(seen: DeviceRecording, bounds: Bounds) -> Rejudge:
     """The device, judged by the true model, or where that has no run of it by the recordings' own backend."""
     true_model = Rejudge(seen, LINUX, bounds)
-    return true_model if true_model.accepted else Rejudge(seen, RECORDER, bounds)
+    base = true_model if true_model.accepted else Rejudge(seen, RECORDER, bounds)
+    gc.freeze()  # it is large, and stays: without this most of the time goes into looking whether it is needed
+    return base
 
 
 def _bites(task: _Task, jobs: int) -> Iterator[Bite]:

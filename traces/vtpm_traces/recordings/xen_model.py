@@ -609,9 +609,7 @@ def _told(block: Block, event: Event) -> Block:
             test = _node_is(event.side, event.node, event.value)
             return dataclasses.replace(block, frontend=(*block.frontend, test), goal=goal)
         case Read(side=Side.BACKEND) if modelled(event.side, event.node):
-            return dataclasses.replace(
-                block, backend=(*block.backend, _node_is(event.side, event.node, event.value))
-            )
+            return dataclasses.replace(block, backend=(*block.backend, _node_is(event.side, event.node, event.value)))
         case _:
             return block
 

@@ -1,27 +1,27 @@
 """Judges recordings that differ from a judged one in a few lines, from just before those lines.
 
-All that can be reached in the judged recording is kept, by its places. Before the lines that differ nothing is
-otherwise, so a changed recording is searched from there. It is refused when that search runs out; it is accepted when
-the search reaches a state of the judged recording's own run from where the rest of that run, taken step by step and
-held against each line again, shows the rest.
+Of the judged recording everything that can be reached is kept, and from where its end can be. Before the lines that
+differ nothing is otherwise, so a changed recording is searched from there. Where that search comes, after the
+difference, to what was reached in the judged recording, the rest is known: what could go on to the end there can do so
+here, and what could not cannot.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vtpm_model.core import Disabled, Spec, Step
+from vtpm_model.core import Spec
 from vtpm_traces.observe import Happened, Level, Observation, Origin
 from vtpm_traces.recordings.xen import DeviceRecording, Source
 from vtpm_traces.recordings.xen_events import Commit, Event
-from vtpm_traces.recordings.xen_model import Reading, alike, modelled, recorder_turns
-from vtpm_traces.search import Bounds, Edge, Node, Search
+from vtpm_traces.recordings.xen_model import Block, Reading, modelled, recorder_turns
+from vtpm_traces.search import Bounds, Edge, Node, NoRun, Search
 from vtpm_traces.verdict import Outcome, Taken
 
 _NOWHERE = Origin("", 0, "")
-_MOST_REPLAYS = 4
 
 
 @dataclass(frozen=True)
@@ -37,43 +37,60 @@ class Rejudged:
     anew: bool = False
 
 
-class _Placed(Search):
-    """A search that tells where it got furthest."""
+class _Unhurried(Search):
+    """A search that gives each step the same chance, for it goes on until it has everything; it tells where it stuck."""
+
+    def moves(self, node: Node, gap: int) -> Iterator[tuple[Node, Edge, int]]:
+        return ((after, edge, 0) for after, edge, _ in super().moves(node, gap))
 
     def stuck_at(self) -> tuple[Origin, ...]:
         """The next observations where the search got furthest."""
         if not self.furthest:
             return ()
-        places = self.furthest[0].places
-        found = (self._next(places, number) for number in range(len(self.streams)))
+        found = (self.nexts[number][place] for number, place in enumerate(self.furthest[0].places))
         return tuple(observation.origin for observation in found if observation is not None)
 
 
-class _Whole(_Placed):
-    """A search that goes on until everything has been reached, and keeps how far each step of it led."""
+class _Whole(_Unhurried):
+    """A search that goes on until everything has been reached, and keeps what follows on what.
+
+    `onward` tells, for each node from which an end can be reached, the next edge on a way there and where it leads
+    (None: it is an end).
+    """
 
     def start(self) -> bool:
         """Reach everything, and say whether the bounds allowed that."""
-        self.reach: dict[Node, tuple[int, ...]] = {}
-        self.spent: dict[Node, int] = {}
+        self.following: dict[Node, list[tuple[Node, Edge]]] = {}
         self.edges: dict[Node, Edge | None] = {}
-        self.end: Node | None = None
         _, whole = self.spread({self.first(): 0}, self.bounds.hidden[-1], self.edges)
+        self.onward = self._onward()
         return whole
 
     def ends(self, node: Node) -> bool:
-        if self.end is None and super().ends(node):
-            self.end = node
         return False
 
-    def moves(self, node: Node, gap: int) -> Iterator[tuple[Node, Edge]]:
-        self.spent[node] = gap
-        furthest = node.places
+    def moves(self, node: Node, gap: int) -> Iterator[tuple[Node, Edge, int]]:
+        following = self.following[node] = []
         if node.places != self.lengths:
-            for after, edge in super().moves(node, gap):
-                furthest = tuple(map(max, furthest, after.places))
-                yield after, edge
-        self.reach[node] = furthest
+            for move in super().moves(node, gap):
+                following.append(move[:2])
+                yield move
+
+    def _onward(self) -> dict[Node, tuple[Edge, Node] | None]:
+        leading: dict[Node, list[tuple[Node, Edge]]] = defaultdict(list)
+        for node, following in self.following.items():
+            for after, edge in following:
+                leading[after].append((node, edge))
+        found: dict[Node, tuple[Edge, Node] | None] = {
+            node: None for node in self.following if node.places == self.lengths
+        }
+        todo = list(found)
+        for node in todo:
+            for before, edge in leading[node]:
+                if before not in found:
+                    found[before] = (edge, node)
+                    todo.append(before)
+        return found
 
 
 @dataclass
@@ -90,8 +107,10 @@ class _Judged:
         """The nodes at this place of a stream, and those before it from which a step leads beyond it."""
         if stream not in self.by_place:
             index: dict[int, list[Node]] = {}
-            for node, reach in self.search.reach.items():
-                for at in range(node.places[stream], max(node.places[stream] + 1, reach[stream])):
+            for node, following in self.search.following.items():
+                here = node.places[stream]
+                reach = max((after.places[stream] for after, _ in following), default=here)
+                for at in range(here, max(here + 1, reach)):
                     index.setdefault(at, []).append(node)
             self.by_place[stream] = index
         return self.by_place[stream].get(place, [])
@@ -110,101 +129,52 @@ class _Difference:
     old_end: int
     new_end: int
 
-    @property
-    def shift(self) -> int:
-        return self.new_end - self.old_end
+    def moved_on(self, node: Node) -> Node:
+        """A node before the difference, in the changed recording: level reads that come after it are elsewhere."""
+        if not node.held or self.old_end == self.new_end:
+            return node
+        return node._replace(held=self._shifted(node.held, self.old_end, self.new_end - self.old_end))
+
+    def moved_back(self, node: Node) -> Node:
+        """A node after the difference, in the judged recording."""
+        shift = self.old_end - self.new_end
+        if not shift:
+            return node
+        places = (*node.places[: self.stream], node.places[self.stream] + shift, *node.places[self.stream + 1 :])
+        return node._replace(places=places, held=self._shifted(node.held, 0, shift))
+
+    def shown(self, edge: Edge) -> Edge:
+        """An edge of the judged recording after the difference, in the changed one."""
+        shift = self.new_end - self.old_end
+        return edge._replace(shown=tuple((n, index + (shift if n == self.stream else 0)) for n, index in edge.shown))
+
+    def _shifted(self, held: frozenset[tuple[int, int]], first: int, shift: int) -> frozenset[tuple[int, int]]:
+        return frozenset((n, at + (shift if n == self.stream and at >= first else 0)) for n, at in held)
 
 
-class _Changed(_Placed):
-    """The search for a run of a changed recording, which may end in the run of the judged one."""
+class _Changed(_Unhurried):
+    """The search for a run of a changed recording, which ends where the judged recording tells the rest."""
 
     difference: _Difference
-    way: _Way
-    rest: Mapping[Node, Edge | None] | None = None  # from where the search came to the judged run, to the end
-    last: Node | None = None
-    replays: int = 0
+    judged: _Judged
+    joins: Node | None = None  # the judged recording's node that the end stands for
 
     def ends(self, node: Node) -> bool:
         if super().ends(node):
             return True
-        at = self.difference
-        if node.places[at.stream] < at.new_end or self.replays >= _MOST_REPLAYS:
-            return False
-        places = _with(node.places, at.stream, -at.shift)
-        if places not in self.way.places:
-            return False
-        index = self.way.index.get((places, _alike(node.state)))
-        if index is None:
-            return False
-        self.replays += 1
-        return self._replayed(node, index)
+        if self._after(node) and (known := self.difference.moved_back(node)) in self.judged.search.onward:
+            self.joins = known
+            return True
+        return False
 
-    def _replayed(self, node: Node, index: int) -> bool:
-        """Whether the judged run can be taken from there on, each step of it tried again here."""
-        rest: dict[Node, Edge | None] = {node: None}
-        for edge, target in self.way.edges[index:]:
-            places = _with(target, self.difference.stream, self.difference.shift)
-            for after, taken in self._again(node, edge):
-                if after.places == places:
-                    rest.setdefault(after, taken)
-                    node = after
-                    break
-            else:
-                return False
-        if not super().ends(node):
-            return False
-        self.rest, self.last = rest, node
-        return True
+    def moves(self, node: Node, gap: int) -> Iterator[tuple[Node, Edge, int]]:
+        hopeless = (
+            self.judged.whole and self._after(node) and self.difference.moved_back(node) in self.judged.search.following
+        )
+        return iter(()) if hopeless else super().moves(node, gap)
 
-    def _again(self, node: Node, edge: Edge) -> Iterator[tuple[Node, Edge]]:
-        if edge.step is None:
-            yield from (move for move in self.moves(node, 0) if move[1].step is None)
-            return
-        step = edge.step
-        if step.name == recorder_turns.name:
-            step = Step(step.name, step.by, {"block": node.state.block + 1})
-        action = self.steps.action(step.name)
-        if action is None:
-            return
-        try:
-            after = action.run(node.state, **step.picks)
-        except Disabled:
-            return
-        yield from self._stepped(node, step, after)
-
-
-def _with(places: tuple[int, ...], stream: int, shift: int) -> tuple[int, ...]:
-    return (*places[:stream], places[stream] + shift, *places[stream + 1 :])
-
-
-def _alike(state: Any) -> Hashable:
-    """What tells states apart, but for the notes on the recorder's lines: these are checked as the run goes on."""
-    return alike(replace_notes(state))
-
-
-def replace_notes(state: Any) -> Any:
-    """The state without the notes on the recorder's lines."""
-    return state._replace(block=0, creations_left=0, writes_left=0)
-
-
-@dataclass
-class _Way:
-    """The judged recording's own run: its edges with the places that they lead to, and its nodes by what they show."""
-
-    edges: list[tuple[Edge, tuple[int, ...]]]
-    index: dict[tuple[tuple[int, ...], Hashable], int]
-    places: set[tuple[int, ...]]
-
-    @classmethod
-    def of(cls, search: _Whole) -> _Way:
-        edges: list[tuple[Edge, tuple[int, ...]]] = []
-        node = search.end
-        while node is not None and (edge := search.edges[node]) is not None:
-            edges.append((edge, node.places))
-            node = edge.before
-        edges.reverse()
-        index = {(edge.before.places, _alike(edge.before.state)): at for at, (edge, _) in enumerate(edges)}
-        return cls(edges, index, {edge.before.places for edge, _ in edges})
+    def _after(self, node: Node) -> bool:
+        return self.judged.same and node.places[self.difference.stream] >= self.difference.new_end
 
 
 class Rejudge:
@@ -212,24 +182,24 @@ class Rejudge:
 
     def __init__(self, seen: DeviceRecording, spec: Spec[Any], bounds: Bounds) -> None:
         self.seen, self.spec, self.bounds = seen, spec, bounds
+        self.blocks = [Block(of_page=False)]
         self.judged: dict[Hashable, _Judged] = {}
         self.plain = {source.file: [_plain(event) for event in source.events] for source in seen.sources}
-        reading = Reading(seen, spec)
+        reading = Reading(seen, spec, blocks=self.blocks)
         reading.recording()
-        self.way = _Way.of(self._judged(reading).search)
+        self.own = self._judged(reading)
 
     @property
     def accepted(self) -> bool:
         """Whether the recording itself has a run."""
-        return bool(self.way.edges)
+        return bool(self.own.search.onward)
 
     def _judged(self, like: Reading) -> _Judged:
         """The recording with everything that counts for all lines at once as it is in a changed one."""
         key = _of_all_lines(like)
         if key not in self.judged:
-            reading = Reading(self.seen, self.spec, budget=like.budget)
-            recording = reading.recording()
-            search = _Whole(reading.spec, recording, (), self.bounds)
+            reading = Reading(self.seen, self.spec, budget=like.budget, blocks=self.blocks)
+            search = _Whole(reading.spec, reading.recording(), self.bounds)
             same = _of_all_lines(reading) == key
             self.judged[key] = _Judged(reading, search, same=same, whole=same and search.start())
         return self.judged[key]
@@ -237,31 +207,29 @@ class Rejudge:
     def rejudge(self, changed: Source, *, run: bool = False) -> Rejudged:
         """The verdict with one source changed. A source without an event left counts as there, and silent."""
         sources = tuple(changed if source.file == changed.file else source for source in self.seen.sources)
-        reading = Reading(replace(self.seen, sources=sources), self.spec)
-        search = _Changed(reading.spec, reading.recording(), (), self.bounds)
+        reading = Reading(replace(self.seen, sources=sources), self.spec, blocks=self.blocks)
+        recording = reading.recording()
         judged = self._judged(reading)
+        search = _Changed(reading.spec, recording, self.bounds, like=judged.search if judged.same else None)
+        search.judged = judged
         search.difference = difference = self._difference(judged, search, changed, reading)
-        search.way = self.way
         anew = difference.start == 0 or not judged.same
+        origins: dict[Node, Node] = {}
         if anew:
             starts = {search.first(): 0}
         else:
-            search.memory = judged.search.memory
-            starts = {
-                _moved_on(node, difference): judged.search.spent[node]
-                for node in judged.nodes_at(difference.stream, difference.start)
-            }
-        return self._verdict(search, judged, starts, anew=anew, run=run)
-
-    def _verdict(
-        self, search: _Changed, judged: _Judged, starts: Mapping[Node, int], *, anew: bool, run: bool
-    ) -> Rejudged:
+            origins = {difference.moved_on(node): node for node in judged.nodes_at(difference.stream, difference.start)}
+            starts = dict.fromkeys(origins, 0)
         edges: dict[Node, Edge | None] = {}
         end, whole = search.spread(starts, self.bounds.hidden[-1], edges)
         if end is not None:
-            taken = _path(search, judged, edges, end, anew=anew) if run else ()
-            return Rejudged(Outcome.ACCEPTED, run=taken, anew=anew)
-        if not whole or search.steps.untried or not (anew or judged.whole):
+            if not run:
+                return Rejudged(Outcome.ACCEPTED, anew=anew)
+            try:
+                return Rejudged(Outcome.ACCEPTED, run=search.taken(_path(search, edges, end, origins)), anew=anew)
+            except NoRun:
+                return Rejudged(Outcome.UNDECIDED, anew=anew)
+        if not whole or search.goings.steps.untried or not (anew or judged.whole):
             return Rejudged(Outcome.UNDECIDED, anew=anew)
         return Rejudged(Outcome.REFUSED, search.stuck_at() or judged.search.stuck_at(), anew=anew)
 
@@ -297,30 +265,18 @@ def _is_turn(observation: Observation) -> bool:
     return isinstance(observation, Happened) and observation.calls[0].action == recorder_turns.name
 
 
-def _moved_on(node: Node, difference: _Difference) -> Node:
-    """The node in the changed recording: level reads to come are elsewhere if they come after the difference."""
-    held = frozenset(
-        (stream, index + (difference.shift if stream == difference.stream and index >= difference.old_end else 0))
-        for stream, index in node.held
-    )
-    return node._replace(held=held)
-
-
-def _path(
-    search: _Changed, judged: _Judged, edges: dict[Node, Edge | None], end: Node, *, anew: bool
-) -> tuple[Taken, ...]:
-    """The run: to the difference as the judged recording has it, through it, and the rest of the judged run."""
-    run = search.told(edges, end)
-    start = end
-    while (edge := edges[start]) is not None:
-        start = edge.before
-    before: tuple[Taken, ...] = ()
-    if not anew:
-        origin = next(n for n in judged.nodes_at(search.difference.stream, search.difference.start)
-                      if _moved_on(n, search.difference) == start)  # fmt: skip
-        before = judged.search.told(judged.search.edges, origin)
-    rest = search.told(search.rest, search.last) if search.rest and search.last else ()
-    return before + run + rest
+def _path(search: _Changed, edges: Mapping[Node, Edge | None], end: Node, origins: Mapping[Node, Node]) -> list[Edge]:
+    """The way to the end: to the difference as the judged recording has it, through it, and the judged one's rest."""
+    through = search.path(edges, end)
+    start = through[0].before if through else end
+    judged = search.judged.search
+    before = judged.path(judged.edges, origins[start]) if start in origins else []
+    rest: list[Edge] = []
+    node = search.joins
+    while node is not None and (onward := judged.onward[node]) is not None:
+        rest.append(search.difference.shown(onward[0]))
+        node = onward[1]
+    return [*before, *through, *rest]
 
 
 def _of_all_lines(reading: Reading) -> Hashable:

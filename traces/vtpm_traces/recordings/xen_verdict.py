@@ -25,7 +25,7 @@ from vtpm_traces.schema import data
 from vtpm_traces.search import Bounds, explain
 from vtpm_traces.verdict import Outcome, Taken, Verdict
 
-BOUNDS = Bounds(nodes=150_000, hidden=(256,))
+BOUNDS = Bounds(nodes=150_000, each=50, hidden=(256,))
 
 
 @dataclass(frozen=True)
