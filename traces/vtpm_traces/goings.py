@@ -17,6 +17,9 @@ from vtpm_traces.observe import Call, Happened, Observation, Quiescent, Recordin
 from vtpm_traces.sayings import Memory, Renaming
 from vtpm_traces.steps import Steps, effort
 
+_NOBODY = ((),)
+"""No stream moves on."""
+
 _Key = tuple[str, frozenset[tuple[str, Any]]]
 
 
@@ -58,6 +61,7 @@ class Goings:
         self._aheads: list[Ahead] = []
         self._ahead_index: dict[Hashable, int] = {}
         self._goings: dict[tuple[int, tuple[int, ...]], tuple[Going, ...]] = {}
+        self._renamings: dict[tuple[tuple[Hashable, Hashable], ...], Renaming] = {}
         self._fits: dict[tuple[int, StateTest], bool] = {}
 
     def known(self, state: Any) -> int:
@@ -95,7 +99,7 @@ class Goings:
         return number
 
     def of(self, state: int, aheads: tuple[int, ...]) -> tuple[Going, ...]:
-        """The steps that are possible in a state under what the streams show next."""
+        """The steps that are possible in a state under what the streams show next, and lead elsewhere or are shown."""
         key = (state, aheads)
         found = self._goings.get(key)
         if found is None:
@@ -120,9 +124,11 @@ class Goings:
                 if key not in found:
                     step = Step(name, action.by, picks)
                     moving = self._moving(aheads, state, step, raw)
-                    if moving:
-                        after = self.known(raw)
-                        found[key] = Going(step, raw, after, self._effort[name], moving, self._renaming(raw, after))
+                    after = self.known(raw)
+                    renaming = self._renaming(raw, after)
+                    stays = after == number and moving == _NOBODY and all(old == new for old, new in renaming or ())
+                    if moving and not stays:
+                        found[key] = Going(step, raw, after, self._effort[name], moving, renaming)
         return list(found.values())
 
     def _moving(self, aheads: list[Ahead], before: Any, step: Step, after: Any) -> tuple[tuple[int, ...], ...]:
@@ -144,7 +150,8 @@ class Goings:
         """How what was said goes on after a step; None: all of it as it was."""
         if self._recalls is None:
             return None
-        return tuple(dict(zip(self._recalls(raw), self._recalls(self.states[after]), strict=True)).items())
+        pairs = tuple(dict(zip(self._recalls(raw), self._recalls(self.states[after]), strict=True)).items())
+        return self._renamings.setdefault(pairs, Renaming(pairs))
 
 
 def allows(calls: tuple[Call, ...], fits: StepTest | None, before: Any, step: Step, after: Any) -> bool:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TypeAlias
 
 from vtpm_traces.observe import Sayings
 
-Renaming: TypeAlias = tuple[tuple[Hashable, Hashable], ...]
-"""Subjects of which something may still be said, each with the name that it goes by from now on."""
+
+class Renaming(tuple[tuple[Hashable, Hashable], ...]):
+    """Subjects of which something may still be said, each with the name that it goes by from now on.
+
+    Two of them are the same only if they are one object: whoever makes many keeps one for all that are equal.
+    """
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
 
 class Memory:
@@ -17,6 +26,7 @@ class Memory:
     def __init__(self) -> None:
         self._all: list[Mapping[Hashable, Hashable]] = [{}]
         self._number: dict[frozenset[tuple[Hashable, Hashable]], int] = {frozenset(): 0}
+        self._renamed: dict[tuple[int, Renaming], int] = {}
 
     def after(self, said: int, sayings: Sayings) -> int | None:
         """What has been said after this is said too; None: it contradicts."""
@@ -31,8 +41,14 @@ class Memory:
 
     def renamed(self, said: int, renaming: Renaming) -> int:
         """What has been said of these subjects, by their new names; all else is forgotten."""
-        known = self._all[said]
-        return self._numbered({new: known[old] for old, new in renaming if old in known}) if known else said
+        if not said:
+            return said
+        key = (said, renaming)
+        after = self._renamed.get(key)
+        if after is None:
+            known = self._all[said]
+            after = self._renamed[key] = self._numbered({new: known[old] for old, new in renaming if old in known})
+        return after
 
     def _numbered(self, known: Mapping[Hashable, Hashable]) -> int:
         key = frozenset(known.items())

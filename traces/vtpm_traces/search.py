@@ -197,8 +197,8 @@ class Search:
         self, places: tuple[int, ...], held: frozenset[tuple[int, int]], said: int, state: int
     ) -> tuple[Node, tuple[tuple[int, int], ...]]:
         """The node after all that can be passed without a choice, and what was passed."""
-        passed: list[tuple[int, int]] = []
         node = Node(places, self._holding(places, held, state) if self.levels else held, said, state)
+        passed: list[tuple[int, int]] = []
         moved = True
         while moved:
             moved = False

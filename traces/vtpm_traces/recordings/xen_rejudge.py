@@ -38,7 +38,7 @@ class Rejudged:
 
 
 class _Unhurried(Search):
-    """A search that gives each step the same chance, for it goes on until it has everything; it tells where it stuck."""
+    """A search in which effort does not count, for it goes on until it has everything; it tells where it stuck."""
 
     def moves(self, node: Node, gap: int) -> Iterator[tuple[Node, Edge, int]]:
         return ((after, edge, 0) for after, edge, _ in super().moves(node, gap))
