@@ -12,6 +12,7 @@ SUB_COMMANDS: Final = {
     "backend": ("backend", "backend"),
     "frontend": ("frontend", "frontend"),
     "device": ("device", "app"),
+    "tpm": ("tpm", "app"),
     "xenstore": ("xenstore", "app"),
 }
 """Sub-command: its module below `commands`, and the function, or the group of functions, that it is."""

@@ -10,7 +10,7 @@ import typer
 
 from vtpm_impl.commands.platforms import PlatformOption, platforms
 from vtpm_impl.commands.xenstore import FALLS_SHORT, RUN_DIRECTORY, WRONG_USE, RunDirectory
-from vtpm_impl.engines import Engine
+from vtpm_impl.engines import Engine, EngineError
 from vtpm_impl.xen.platform import PlatformError
 from vtpm_impl.xenbus.nodes import Device
 
@@ -26,7 +26,7 @@ STEPS_WORTH_TELLING = {
 def backend(
     *,
     engine: Annotated[
-        str, typer.Option("--engine", metavar="ENGINE", help="echo, or swtpm:SOCKET, or swtpm:SOCKET,CONTROL.")
+        str, typer.Option("--engine", metavar="ENGINE", help="echo, swtpm:SOCKET, swtpm:SOCKET,CONTROL, or tis:devmem.")
     ] = "echo",
     platform: PlatformOption = None,
     domain: Annotated[
@@ -36,7 +36,8 @@ def backend(
 ) -> None:
     """Be a domain that serves every vTPM that the toolstack gives it, until interrupted.
 
-    All are served by the one engine. Localities other than 0 need swtpm's control channel.
+    All are served by the one engine. Localities other than 0 need swtpm's control channel, or are those of the
+    hardware TPM: tis:devmem, or tis:qtest:SOCKET, with options of Xen's manager such as tis:devmem,tpmirq=0.
 
     Example: vtpm backend --engine swtpm:/run/tpm.sock
 
@@ -77,7 +78,19 @@ def make_engine(text: str) -> tuple[Engine, range]:
         return Echo(), range(5)
     if kind == "swtpm" and path:
         return SocketTpm(Path(path), control=Path(control) if control else None), range(5 if control else 1)
-    typer.echo(f"vtpm: {text!r} is no engine: echo, swtpm:SOCKET or swtpm:SOCKET,CONTROL is meant", err=True)
+    if kind == "tis":
+        from vtpm_impl.engines.tis import tis_engine
+        from vtpm_impl.tis.options import OptionError
+
+        try:
+            return tis_engine(where), range(5)
+        except OptionError as error:
+            typer.echo(f"vtpm: {error}", err=True)
+            raise typer.Exit(WRONG_USE) from None
+        except EngineError as error:
+            typer.echo(f"vtpm: {error}", err=True)
+            raise typer.Exit(FALLS_SHORT) from None
+    typer.echo(f"vtpm: {text!r} is no engine: echo, swtpm:SOCKET, swtpm:SOCKET,CONTROL or tis:WHERE is meant", err=True)
     raise typer.Exit(WRONG_USE)
 
 

@@ -77,6 +77,11 @@ class Driver:
                 self._give_back()
         return response
 
+    @property
+    def locality(self) -> int:
+        """The locality of commands that name none."""
+        return self._default.locality
+
     def abort(self) -> None:
         """Let the command that another thread waits for be dropped: it raises Dropped there."""
         self._drop.set()

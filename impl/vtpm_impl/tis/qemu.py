@@ -9,7 +9,6 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Collection, Sequence
-from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
@@ -17,16 +16,10 @@ from typing import Any, BinaryIO, Final, Self
 from vtpm_impl.tis.errors import CarrierError
 from vtpm_impl.tis.qtest import PATIENCE, QTest
 from vtpm_impl.tis.registers import BASE
+from vtpm_impl.tpm.family import Family
 
 PROGRAMS: Final = {"qemu-system-x86_64": "qemu-system-x86", "swtpm": "swtpm", "setpriv": "util-linux"}
 """What is run, and the Debian package that has it."""
-
-
-class Family(Enum):
-    """What swtpm is to be."""
-
-    TPM_1_2 = "1.2"
-    TPM_2_0 = "2.0"
 
 
 class MachineError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vtpm_impl.tpm import header
 from vtpm_impl.tpm.command_codes import COMMAND_CODES
 from vtpm_impl.tpm.durations import Duration
-from vtpm_impl.tpm.header import Tag
+from vtpm_impl.tpm.family import Family, of_tag
 from vtpm_impl.tpm.ordinals import ORDINALS
 
 
@@ -27,5 +27,5 @@ def _found(command: bytes) -> tuple[tuple[str, Duration] | None, bool, int]:
     parsed = header.parse(command)
     if parsed is None:
         return None, False, 0
-    version_2 = parsed.tag in (Tag.NO_SESSIONS_2_0, Tag.SESSIONS_2_0)
+    version_2 = of_tag(parsed.tag) is Family.TPM_2_0
     return (COMMAND_CODES if version_2 else ORDINALS).get(parsed.code), version_2, parsed.code

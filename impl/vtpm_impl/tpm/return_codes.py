@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from vtpm_impl.tpm.header import Header, Tag
+from vtpm_impl.tpm.family import Family, of_tag
+from vtpm_impl.tpm.header import Header
 
 CODES_1_2: Final = {
     0x001: "AUTHFAIL",
@@ -227,7 +228,7 @@ def name(response: Header) -> str:
     code = response.code
     if code == 0:
         return "success"
-    if response.tag not in (Tag.NO_SESSIONS_2_0, Tag.SESSIONS_2_0):
+    if of_tag(response.tag) is Family.TPM_1_2:
         return f"TPM_{CODES_1_2[code]}" if code in CODES_1_2 else f"{code:#x}"
     if not code & _FORMAT_1:
         return f"TPM_RC_{CODES_2_0[code]}" if code in CODES_2_0 else f"{code:#x}"

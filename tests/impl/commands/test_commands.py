@@ -208,7 +208,10 @@ def test_what_does_not_speak_tpm_is_an_error_of_the_engine(folder: Path, said: b
 def test_wrong_use_is_told(folder: Path) -> None:
     run = ("--run-dir", str(folder / "run"))
     code, said = vtpm("backend", "--engine", "tpm", *run)
-    assert (code, said) == (2, "vtpm: 'tpm' is no engine: echo, swtpm:SOCKET or swtpm:SOCKET,CONTROL is meant\n")
+    assert (code, said) == (
+        2,
+        "vtpm: 'tpm' is no engine: echo, swtpm:SOCKET, swtpm:SOCKET,CONTROL or tis:WHERE is meant\n",
+    )
     code, said = vtpm("device", "create", "1", "2", "--uuid", "x", *run)
     assert (code, said) == (2, "vtpm: 'x' is no uuid: 32 hexadecimal digits are meant\n")
     assert vtpm("backend", "--domain", "40000", *run)[0] == 2

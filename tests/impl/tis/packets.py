@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vtpm_impl.tis.qemu import Family
+from vtpm_impl.tpm.family import Family
 
 
 class Packets(NamedTuple):

@@ -10,8 +10,9 @@ import pytest
 from tests.peers import tpm_machine
 
 from vtpm_impl.tis.errors import CarrierError
-from vtpm_impl.tis.qemu import Family, Machine, MachineError
+from vtpm_impl.tis.qemu import Machine, MachineError
 from vtpm_impl.tis.registers import ACCESS, INTF_CAPABILITY, Access, Interface, interface
+from vtpm_impl.tpm.family import Family
 
 INTERFACES = {Family.TPM_1_2: Interface.TIS_1_3, Family.TPM_2_0: Interface.TPM_2_0}
 REQUESTED = Access.VALID | Access.ACTIVE_LOCALITY | Access.ESTABLISHMENT

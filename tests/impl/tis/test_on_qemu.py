@@ -15,9 +15,10 @@ from tests.peers import tpm_machine
 from vtpm_impl.tis import registers
 from vtpm_impl.tis.driver import Driver
 from vtpm_impl.tis.errors import Absent, CarrierError, Dropped, LocalityDenied, Seized, TimedOut, TisError
-from vtpm_impl.tis.qemu import Family, Machine
+from vtpm_impl.tis.qemu import Machine
 from vtpm_impl.tis.registers import BASE, PAGE, STS, Access
 from vtpm_impl.tis.timeouts import Timeouts
+from vtpm_impl.tpm.family import Family
 
 COMMANDS = 150  # of the long session; `make soak` runs 10 000
 SHORT = Timeouts(a=0.1)  # QEMU grants a locality at once, or never
