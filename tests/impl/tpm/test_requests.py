@@ -89,7 +89,5 @@ def test_facts_are_read() -> None:
     told = requests.facts(answers(0xC4, 0, version), OLD)
     assert told[1:] == ("IBM", "", "level 2, errata 3", "18.158")
     listed = bytes.fromhex("00" + "00000006" + "00000002" + "00000105" + "585858ff" + "00000106" + "00410000")
-        b"\x00" + (6).to_bytes(4, "big") + (2).to_bytes(4, "big") + bytes.fromhex("00000105585858ff0000010600410000")
-    )
     told = requests.facts(answers(0x8001, 0, listed), NEW)
     assert (told.manufacturer, told.vendor) == ("XXX.", ".A")
