@@ -14,6 +14,7 @@ SUB_COMMANDS: Final = {
     "device": ("device", "app"),
     "tpm": ("tpm", "app"),
     "xenstore": ("xenstore", "app"),
+    "sut": ("sut", "sut"),
 }
 """Sub-command: its module below `commands`, and the function, or the group of functions, that it is."""
 

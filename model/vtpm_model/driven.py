@@ -221,6 +221,12 @@ def driver_fails_connection(s: R) -> R:
 
 
 @action(by=Actor.XEN)
+def driver_fails_no_more(s: R) -> R:
+    """What the backend tries for the connection may succeed again."""
+    return replace(s, refused=False)
+
+
+@action(by=Actor.XEN)
 def driver_raises_backend_event(s: R) -> R:
     """An event reaches the backend's port."""
     return replace(s, to_backend=s.mapped != 0, frontend_owes_event=False)
@@ -255,6 +261,7 @@ DRIVER = (
     driver_wants,
     driver_commands,
     driver_fails_connection,
+    driver_fails_no_more,
     driver_raises_backend_event,
     driver_raises_frontend_event,
 )

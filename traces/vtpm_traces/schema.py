@@ -14,7 +14,8 @@ from vtpm_traces.files import BadInput, shown
 
 TRACE = "vtpm-trace/1"
 EVENT_LOG = "vtpm-event-log/1"
-KNOWN = (TRACE, EVENT_LOG)
+SUT = "vtpm-sut/1"
+KNOWN = (TRACE, EVENT_LOG, SUT)
 
 
 def data(*parts: str) -> Path:

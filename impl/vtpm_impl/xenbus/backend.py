@@ -57,6 +57,7 @@ class Backend:
         self._removes_nodes = removes_nodes
         self._report = report
         self._devices: dict[Device, BackendDevice] = {}
+        self._left: set[Device] = set()  # closed here, and not made anew since: it would only have to be closed again
         self._ready: dict[Device, BackendDevice] = {}  # in the order of service: who asks next stands last
         self._poll = select.epoll()
         self._ports: dict[int, BackendDevice] = {}  # by the descriptor of the port
@@ -74,6 +75,11 @@ class Backend:
         self._poll.register(platform.store.fileno(), select.EPOLLIN)
         self._poll.register(self._wake, select.EPOLLIN)
         platform.store.watch(DIRECTORY, DIRECTORY)
+
+    @property
+    def serving(self) -> Device | None:
+        """The device whose command the engine works on."""
+        return self._job.device.device if self._job is not None else None
 
     # ------------------------------------------------------------------------------------------------------ running
 
@@ -150,8 +156,11 @@ class Backend:
         device = self._devices.get(name)
         if device is None:
             device = self._new_device(name)
+            if name in self._left and not device.is_new():
+                return
             if not device.find():
                 return
+            self._left.discard(name)
             try:
                 self._platform.store.watch(device.watched, nodes.backend_directory(name))
             except StoreError:  # as many watches as the store lets this domain have
@@ -190,6 +199,7 @@ class Backend:
     def _release(self, device: BackendDevice) -> None:
         self._devices.pop(device.device, None)
         device.tracked = False
+        self._left.add(device.device)
         self._report(device.device, "backend_releases_device")
         self._platform.store.unwatch(device.watched, nodes.backend_directory(device.device))
         if self._removes_nodes:

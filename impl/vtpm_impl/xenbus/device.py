@@ -62,6 +62,10 @@ class BackendDevice:
         """The frontend's node whose changes concern this device."""
         return f"{self._frontend}/state"
 
+    def is_new(self) -> bool:
+        """Whether the toolstack has just made the device's node."""
+        return self._own() is S.INITIALISING
+
     def find(self) -> bool:
         """Whether the device's node is there, is whole, and is this backend's to serve; then it is tracked.
 

@@ -222,6 +222,15 @@ class Frontend:
             raise TimedOut(f"no answer to {command[:10].hex()} in time, nor to the cancel after it")
         raise Cancelled(f"{command[:10].hex()} was cancelled, and answered meanwhile; it has been executed")
 
+    def attend(self) -> None:
+        """Take the news of the store, between commands: a backend that is gone ends the connection."""
+        if self._connection is None:
+            for _ in self._store.events():
+                pass
+            return
+        with self._turn, contextlib.suppress(DeviceLost):
+            self._lose_if_gone()
+
     def cancel(self) -> None:
         """Cancel the command that another thread waits for; without one, nothing happens."""
         self._interrupted = True

@@ -8,7 +8,7 @@ nothing of what they mean.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -270,8 +270,8 @@ EVENTS: Mapping[str, Mapping[str, type]] = {
     "create_thread": {"name": str},
     "thread_exit": {"thread": str},
     "xs_read": {"path": str, "value?": str, "error?": str},
-    "xs_write": {"path": str, "value": str, "error?": str},
-    "xs_rm": {"path": str, "error?": str},
+    "xs_write": {"path": str, "value": str, "error?": str, "more?": bool},
+    "xs_rm": {"path": str, "error?": str, "more?": bool},
     "xs_ls": {"path": str, "entries": int, "error?": str},
     "xs_watch": {"path": str, "token": str},
     "xs_unwatch": {"path": str},
@@ -288,6 +288,10 @@ EVENTS: Mapping[str, Mapping[str, type]] = {
     "grant_access": {"domid": int, "ref": int, "readonly": int},
     "end_access": {"ref": int},
     "free_page": {},
+    "stores_follow": {},
+    "page_store": {"domid": int, "ref": int, "offset": int, "data": str},
+    "page_fault": {"page": int, "offset": int, "count": int, "access": str},
+    "evtchn_pending": {"local_port": int},
     "notify": {"local_port": int, "remote_domid": int, "remote_port": int},
     "open_callback": {"domid": int, "handle": int, "uuid": str},
     "close_callback": {"domid": int, "handle": int},
@@ -335,6 +339,14 @@ Entry: TypeAlias = Driven | Seen
 
 def _shown(value: object) -> str:
     return shown(json.dumps(value), 60)
+
+
+def parse_step(command: str) -> Step:
+    """The driver's action that these words mean. Raises BadInput."""
+    try:
+        return _driven(command)
+    except _Unreadable as why:
+        raise BadInput(str(why)) from None
 
 
 def _driven(command: object) -> Step:
@@ -406,11 +418,15 @@ def read_script(path: Path) -> tuple[Entry, ...]:
 
     Raises Malformed for a line that is none of this format, and BadInput for what is no such file at all.
     """
-    file = str(path)
+    return entries_of(read_lines(path, LIMITS), str(path))
+
+
+def entries_of(lines: Iterable[tuple[int, str]], file: str) -> tuple[Entry, ...]:
+    """The entries that numbered lines of a recording are. Raises Malformed, which names the file."""
     found: list[Entry] = []
     ended = False
     number = 0
-    for number, text in read_lines(path, LIMITS):
+    for number, text in lines:
         try:
             if ended:
                 raise _Unreadable(f"the recording goes on after its end, `{found[-1].origin.text}`")

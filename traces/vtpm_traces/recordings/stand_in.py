@@ -14,6 +14,9 @@ from vtpm_traces.recordings.script import PAGE_SIZE, Malformed
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
 
 
+RING_STATE = 4
+"""Where in the page the state byte is."""
+
 MOST_NODES = 5_000
 DEEPEST = 32
 

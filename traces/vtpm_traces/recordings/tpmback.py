@@ -16,8 +16,8 @@ from vtpm_model.core import Actor, Step
 from vtpm_model.driven import DRIVEN, DRIVER
 from vtpm_model.handshake import XenbusState
 from vtpm_model.minios import MINIOS
-from vtpm_model.page import HEADER
-from vtpm_model.ring import RingState
+from vtpm_model.page import HEADER, TPM_HEADER
+from vtpm_model.ring import RingState, backend_page
 from vtpm_traces.observe import (
     Call,
     Happened,
@@ -50,6 +50,7 @@ from vtpm_traces.recordings.script import (
     read_script,
 )
 from vtpm_traces.recordings.stand_in import (
+    RING_STATE,
     SharedPage,
     as_number,
     impossible,
@@ -79,6 +80,12 @@ SUBJECT = frozenset(
 
 WRITERS = tuple(Call(name) for name in sorted(SUBJECT - {"backend_removes_node", "backend_dies"}))
 """Actions that may write the backend's state node."""
+
+STORING = {
+    RingState.FINISH: (Call("backend_finishes"), Call("backend_refuses_request")),
+    RingState.IDLE: (Call("backend_acknowledges_cancel"), Call("backend_refuses_request")),
+}
+"""Actions that store into a page, by the state byte that they store."""
 
 LETTING_GO = (Call("backend_disconnects"), Call("backend_undoes_connection"))
 
@@ -127,8 +134,10 @@ class _Served:
     port: int | None = None  # the local port
     remote_port: int | None = None
     is_open: bool = False
+    failed: bool = False  # something that was tried for the connection
     answer: Answer | None = None  # on its way into the page
     request_offset: int = HEADER
+    written: set[int] = field(default_factory=set)  # bytes of the page that were stored since the last state byte
 
     @property
     def back(self) -> str:
@@ -147,6 +156,12 @@ def visible(before: Any, step: Step, after: Any) -> bool:
     )
 
 
+def stores_visible(before: Any, step: Step, after: Any) -> bool:
+    """Whether a step of the backend leaves a line where each of its stores does."""
+    stored = before.page != after.page or before.old_page != after.old_page
+    return visible(before, step, after) or (before.mapped == after.mapped and stored)
+
+
 class _Reader:
     """Goes through the lines of one file."""
 
@@ -162,6 +177,7 @@ class _Reader:
         self.said = 0
         self.running: Origin | None = None
         self.asked: Driven | None = None  # the driver's question that no line has answered yet
+        self.sight = visible
 
     # ------------------------------------------------------------------------------------------------- the devices
 
@@ -413,6 +429,10 @@ class _Reader:
             "request": self._request,
             "notify": self._notify,
             "page": self._shown,
+            "stores_follow": self._stores_follow,
+            "page_store": self._stored_by_backend,
+            "page_fault": self._faulted,
+            "evtchn_pending": self._pending,
             "num_frontends": self._counted,
             "process_end": self._died,
         }
@@ -484,6 +504,7 @@ class _Reader:
     def _fail(self, served: _Served | None, origin: Origin) -> None:
         """What the backend tried for a connection has failed, as the driver wanted."""
         if served is not None:
+            served.failed = True
             self._act(served, origin, "driver_fails_connection")
 
     def _map(self, entry: Seen) -> None:
@@ -519,6 +540,9 @@ class _Reader:
         self.latest = served
         if served.mapped is None:
             self._say(served, impossible(entry.origin, "the port is bound before the page is mapped"))
+        if served.failed:
+            served.failed = False
+            self._act(served, entry.origin, "driver_fails_no_more")
         served.port, served.remote_port = port, remote
         self._act(served, entry.origin, "backend_maps")
 
@@ -603,10 +627,66 @@ class _Reader:
         self.latest = served
         if (entry["remote_domid"], entry["remote_port"]) != (served.device.domain, served.remote_port):
             self._say(served, impossible(entry.origin, f"the port is bound to another of domain {served.device}"))
-        if served.answer is not None and served.mapped is not None:
+        if served.answer is not None and served.mapped is not None and self.sight is visible:
             self._answered(self.pages[served.device.domain, served.mapped], served.request_offset, served.answer)
             served.answer = None
         self._act(served, entry.origin, "backend_notifies")
+
+    def _pending(self, entry: Seen) -> None:
+        served = self._by_port(entry["local_port"])
+        if served is None:
+            self._say(None, impossible(entry.origin, "this port is not bound"))
+        else:
+            self._act(served, entry.origin, "driver_raises_backend_event")
+
+    def _stores_follow(self, _: Seen) -> None:
+        """Each store of the backend into a page has a line of its own."""
+        self.sight = stores_visible
+
+    def _faulted(self, entry: Seen) -> None:
+        self._say(self.latest, impossible(entry.origin, "nothing is mapped there"))
+
+    def _stored_by_backend(self, entry: Seen) -> None:
+        domain, ref, offset, data = entry["domid"], entry["ref"], entry["offset"], self._bytes(entry, "data")
+        served = next((one for one in self.served.values() if one.device.domain == domain and one.mapped == ref), None)
+        page = self.pages.get((domain, ref))
+        if served is None or page is None or not 0 <= offset <= len(page.content) - len(data):
+            self._say(None, impossible(entry.origin, "no such page is mapped"))
+            return
+        self.latest = served
+        page.store(offset, data)
+        served.written.update(range(offset, offset + len(data)))
+        if RING_STATE in served.written:
+            self._stored_state(served, page, entry.origin)
+            served.written.clear()
+
+    def _stored_state(self, served: _Served, page: SharedPage, origin: Origin) -> None:
+        """The state byte was stored, and with it all that was stored before it takes effect."""
+        state, length = page.state, page.length
+        answer, served.answer = served.answer, None
+        if state not in STORING:
+            self._say(served, impossible(origin, "a backend stores IDLE and FINISH only"))
+            return
+        offset = served.request_offset
+        packet = range(offset, offset + length) if state is RingState.FINISH else range(0)
+        beyond = sorted(at for at in served.written if not (at <= RING_STATE or at in packet))
+        if beyond:
+            self._say(served, impossible(origin, f"byte {beyond[0]} of the page is no part of the answer"))
+        fits = answer is not None and HEADER <= answer.length <= len(page.content) - offset
+        if fits and answer is not None and answer.data is not None and state is RingState.FINISH:
+            told = length == answer.length and page.agrees(offset, answer.data)
+            if not told and answer.length >= TPM_HEADER:
+                self._say(served, impossible(origin, "this is not what the application answered"))
+        self._say(
+            served,
+            Happened(
+                origin,
+                STORING[state],
+                lambda before, step, after: bool(
+                    (backend_page(after).state, backend_page(after).length) == (state, length)
+                ),
+            ),
+        )
 
     def _answered(self, page: SharedPage, offset: int, answer: Answer) -> None:
         """The application's answer is in the page, if it fits there."""
@@ -679,12 +759,17 @@ def _header_is(current: bool, length: int, state: RingState, extra: int) -> Stat
 
 def read_tpmback(path: Path) -> Mapping[Device, Recording]:
     """What a recording of a driven backend shows of each device. Raises Malformed and BadInput."""
-    reader = _Reader(str(path))
-    reader.read(read_script(path))
+    return recordings_of(read_script(path), path.name, str(path))
+
+
+def recordings_of(entries: tuple[Entry, ...], name: str, file: str) -> Mapping[Device, Recording]:
+    """What the entries of a recording show of each device. Raises Malformed, which names the file."""
+    reader = _Reader(file)
+    reader.read(entries)
     return {
         device: Recording(
-            title=f"{path.name}: device {device}",
-            streams=(Stream("script", tuple(served.observations), sees=SUBJECT, sight=visible),),
+            title=f"{name}: device {device}",
+            streams=(Stream("script", tuple(served.observations), sees=SUBJECT, sight=reader.sight),),
             hidden=SUBJECT,
         )
         for device, served in sorted(reader.served.items())

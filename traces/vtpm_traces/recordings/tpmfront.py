@@ -18,6 +18,7 @@ from vtpm_model.page import HEADER
 from vtpm_model.ring import RingState
 from vtpm_traces.observe import Call, Happened, Holds, Observation, Origin, Quiescent, Recording, Stream
 from vtpm_traces.recordings.script import (
+    PAGE_SIZE,
     Command,
     Driven,
     Entry,
@@ -38,6 +39,7 @@ from vtpm_traces.recordings.script import (
     read_script,
 )
 from vtpm_traces.recordings.stand_in import (
+    RING_STATE,
     SharedPage,
     as_number,
     impossible,
@@ -104,6 +106,12 @@ def visible(before: Any, step: Step, after: Any) -> bool:
     )
 
 
+def stores_visible(before: Any, step: Step, after: Any) -> bool:
+    """Whether a step of the frontend leaves a line where each of its stores does."""
+    same = before.epoch == after.epoch
+    return visible(before, step, after) or (same and before.page.state != after.page.state)
+
+
 @dataclass
 class _Opened:
     """The device as the reader goes along."""
@@ -132,6 +140,7 @@ class _Reader:
         self.now: _Opened | None = None
         self.running: Origin | None = None
         self.asked: tuple[int, int] | None = None  # the page that the driver wanted to see last
+        self.sight = visible
 
     def read(self, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
@@ -275,12 +284,17 @@ class _Reader:
             "free_page": self._free,
             "notify": self._notify,
             "page": self._shown,
+            "page_store": self._stored_by_frontend,
+            "page_fault": self._faulted,
             "tpmfront_cmd_returned": self._returned,
             "init_tpmfront_returned": self._opened_or_not,
             "shutdown_returned": self._shut_down,
             "process_end": self._died,
         }
         if entry.kind in _WITHOUT_MEANING:
+            return
+        if entry.kind == "stores_follow":
+            self.sight = stores_visible
             return
         if entry.kind not in readers:
             raise Malformed(self.file, entry.origin.line, f"a frontend does not do this: {entry.origin.text}")
@@ -309,18 +323,22 @@ class _Reader:
         if entry["error"] is not None:
             return
         path, value = self._absolute(entry["path"]), entry["value"]
-        old = now.view
-        same = self.nodes.get(path) == value
         self.nodes.set(path, value, entry.origin)
-        now.view = self._viewed(now)
         if not is_at_or_below(path, now.node):
             self._say(impossible(entry.origin, "the frontend writes only below its own node"))
-        elif path == now.node + "/state":
-            if not same:
-                target = now.view.fe
-                self._say(Happened(entry.origin, _WRITERS, lambda before, step, after: bool(after.fe_state == target)))
-        elif now.view.keys is not None and now.view.keys != old.keys:
-            self._published(now, now.view.keys, entry.origin)
+        if not entry["more"]:
+            self._changed(now, entry.origin)
+
+    def _changed(self, now: _Opened, origin: Origin) -> None:
+        """The frontend has changed nodes, several at once in a transaction."""
+        old, now.view = now.view, self._viewed(now)
+        if now.view.keys is not None and now.view.keys != old.keys:
+            self._published(now, now.view.keys, origin)
+        elif old.keys is not None and now.view.keys is None:
+            self._act(origin, "frontend_retracts_keys")
+        if now.view.fe != old.fe:
+            target = now.view.fe
+            self._say(Happened(origin, _WRITERS, lambda before, step, after: bool(after.fe_state == target)))
 
     def _published(self, now: _Opened, keys: tuple[str, str], origin: Origin) -> None:
         now.published = True
@@ -332,13 +350,11 @@ class _Reader:
 
     def _removed(self, now: _Opened, entry: Seen) -> None:
         path = self._absolute(entry["path"])
-        keys = now.view.keys
         self.nodes.remove(path)
-        now.view = self._viewed(now)
         if not is_at_or_below(path, now.node):
             self._say(impossible(entry.origin, "the frontend removes only what is below its own node"))
-        elif keys is not None and now.view.keys is None:
-            self._act(entry.origin, "frontend_retracts_keys")
+        if not entry["more"]:
+            self._changed(now, entry.origin)
 
     def _error(self, now: _Opened, entry: Seen) -> None:
         """What the driver made fail ends an opening; the driver wants the frontend closed, as it were."""
@@ -408,6 +424,42 @@ class _Reader:
             now.page.store(HEADER, data)
         now.page.store(0, (length & 0xFFFF_FFFF).to_bytes(4, "little") + bytes([RingState.SUBMIT, now.locality]))
 
+    def _faulted(self, now: _Opened, entry: Seen) -> None:
+        self._say(impossible(entry.origin, "the frontend has no such page"))
+
+    def _stored_by_frontend(self, now: _Opened, entry: Seen) -> None:
+        offset, data = entry["offset"], self._bytes(entry, "data")
+        if (entry["domid"], entry["ref"]) != (FRONTEND_DOMAIN, now.ref) or not 0 <= offset <= PAGE_SIZE - len(data):
+            self._say(impossible(entry.origin, "the frontend has no such page"))
+            return
+        now.page.store(offset, data)
+        if RING_STATE in range(offset, offset + len(data)):
+            self._stored_state(now, entry.origin)
+
+    def _stored_state(self, now: _Opened, origin: Origin) -> None:
+        """The state byte was stored, and with it all that was stored before it takes effect."""
+        page = now.page
+        state, length, extra = page.state, page.length, page.extra
+        if state is not RingState.SUBMIT:
+            self._say(impossible(origin, "a frontend that is not told to cancel stores SUBMIT only"))
+            return
+        command, now.command = now.command, None
+        if command is None:
+            self._say(impossible(origin, "the application has not given this command"))
+        elif command.data is not None and not page.agrees(page.data_offset, command.data):
+            self._say(impossible(origin, "these are not the bytes that the application gave"))
+        if page.locality != now.locality:
+            self._say(impossible(origin, f"the application wanted locality {now.locality}"))
+        self._say(
+            Happened(
+                origin,
+                (Call("frontend_submits"),),
+                lambda before, step, after: bool(
+                    (after.page.state, after.page.length, after.page.extra) == (state, length, extra)
+                ),
+            )
+        )
+
     def _shown(self, now: _Opened, entry: Seen) -> None:
         if (entry["domid"], entry["ref"]) != (FRONTEND_DOMAIN, now.ref):
             if (entry["domid"], entry["ref"]) != self.asked:
@@ -473,12 +525,17 @@ class _Reader:
 
 def read_tpmfront(path: Path) -> Mapping[str, Recording]:
     """What a recording of a driven frontend shows, by the node that it opened. Raises Malformed and BadInput."""
-    reader = _Reader(str(path))
-    reader.read(read_script(path))
+    return recordings_of(read_script(path), path.name, str(path))
+
+
+def recordings_of(entries: tuple[Entry, ...], name: str, file: str) -> Mapping[str, Recording]:
+    """What the entries of a recording show, by the node that was opened. Raises Malformed, which names the file."""
+    reader = _Reader(file)
+    reader.read(entries)
     return {
         node: Recording(
-            title=f"{path.name}: {node}",
-            streams=(Stream("script", tuple(opened.observations), sees=SUBJECT, sight=visible),),
+            title=f"{name}: {node}",
+            streams=(Stream("script", tuple(opened.observations), sees=SUBJECT, sight=reader.sight),),
             hidden=SUBJECT,
         )
         for node, opened in sorted(reader.opened.items())

@@ -1,0 +1,50 @@
+"""Judges a conversation: whether the true model shows it, device by device, or where it breaks off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from vtpm_model.driven import DRIVEN
+from vtpm_traces.conform.player import Conversation
+from vtpm_traces.observe import Recording
+from vtpm_traces.recordings import tpmback, tpmfront
+from vtpm_traces.recordings.script import Entry, entries_of
+from vtpm_traces.search import explain
+from vtpm_traces.verdict import Outcome
+
+READERS: Final[Mapping[str, Callable[[tuple[Entry, ...], str, str], Mapping[Any, Recording]]]] = {
+    "backend": tpmback.recordings_of,
+    "frontend": tpmfront.recordings_of,
+}
+FORMATS: Final[Mapping[str, str]] = {"backend": "tpmback-script", "frontend": "tpmfront-script"}
+"""What `vtpmspec trace validate` calls the log of such a subject."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is wrong with a conversation: nothing, if `sentence` is empty.
+
+    `undecided`: nobody knows, as a bound of the search was hit.
+    """
+
+    sentence: str = ""
+    line: int = 0  # of the log
+    undecided: bool = False
+
+
+def judge(conversation: Conversation, name: str) -> Judged:
+    """Hold a conversation against the true model. Its log must be one that the world wrote."""
+    if conversation.fault:
+        return Judged(conversation.fault, len(conversation.log))
+    entries = entries_of(enumerate(conversation.log, 1), name)
+    for recording in READERS[conversation.end](entries, name, name).values():
+        verdict = explain(DRIVEN, recording)
+        if verdict.outcome is Outcome.REFUSED:
+            stuck = verdict.stuck[0]
+            possible = f"; possible was: {', '.join(stuck.possible)}" if stuck.possible else ""
+            return Judged(f"{recording.title}: {stuck.origin.text}{possible}", stuck.origin.line)
+        if not verdict.accepted:
+            return Judged(f"{recording.title}: {verdict.outcome.value}: {verdict.reason}", undecided=True)
+    return Judged()

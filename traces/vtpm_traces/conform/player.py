@@ -1,0 +1,172 @@
+"""Plays a script to a subject and writes down what happened, until the script is over or the subject breaks down."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from vtpm_traces import schema
+from vtpm_traces.conform.script import Deliver, Script, parse_line
+from vtpm_traces.conform.subject import Crashed, Fault, Garbage, Subject
+from vtpm_traces.conform.world import World, check
+from vtpm_traces.files import shown
+from vtpm_traces.recordings.script import Run
+
+RESTLESS: Final = 5000
+"""Requests after which a subject that was told nothing new should have come to rest."""
+
+
+class Restless(Fault):
+    """It goes on and on without coming to rest."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What the subject says of itself."""
+
+    end: str
+    name: str
+    again: bool
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """The lines of a run as a driven recording has them, and how the subject broke down, if it did."""
+
+    end: str
+    log: tuple[str, ...]
+    fault: str = ""
+
+
+class Player:
+    """Speaks with a subject; starts it when there is none, and again after each that broke down."""
+
+    def __init__(self, command: Sequence[str], *, patience: float = 5.0) -> None:
+        """`patience`: seconds to wait for each line of the subject."""
+        self._command = command
+        self._patience = patience
+        self._subject: Subject | None = None
+        self._hello: Hello | None = None
+
+    def __enter__(self) -> Player:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the subject, whatever it does."""
+        subject, self._subject = self._subject, None
+        if subject is not None:
+            with contextlib.suppress(Fault):
+                subject.end(patience=0)
+
+    def meet(self) -> Hello:
+        """Who the subject is. Raises CannotStart, or a Fault when it introduces itself badly."""
+        if self._subject is None:
+            self._subject = Subject(self._command, self._patience)
+            try:
+                self._hello = _hello(self._subject)
+            except Fault:
+                self.stop()
+                raise
+        assert self._hello is not None
+        return self._hello
+
+    def play(self, script: Script) -> Conversation:
+        """Play a script to a subject that remembers nothing. Raises CannotStart."""
+        try:
+            hello = self.meet()
+        except Fault as fault:
+            return Conversation("", (), _told(fault, None))
+        subject = self._subject
+        assert subject is not None
+        world = World(hello.end)
+        subject_at_work = _Playing(subject, world)
+        try:
+            subject_at_work.play(script)
+            self._part(subject, world, hello)
+        except Fault as fault:
+            self.stop()
+            world.note_end()
+            return Conversation(hello.end, tuple(world.log), _told(fault, subject))
+        return Conversation(hello.end, tuple(world.log))
+
+    def _part(self, subject: Subject, world: World, hello: Hello) -> None:
+        """The script is over: the subject starts anew, or ends."""
+        world.note_end()
+        if hello.again:
+            subject.say(world.told({"event": "reset"}))
+            if _hello(subject) != hello:
+                raise Garbage("after `reset` it says that it is another")
+            return
+        subject.say(world.told({"event": "end"}))
+        self._subject = None
+        code = subject.end()
+        if code != 0:
+            raise Crashed("told to end, it " + (f"ended with code {code}" if code is not None else "did not"))
+
+
+class _Playing:
+    """One script under way."""
+
+    def __init__(self, subject: Subject, world: World) -> None:
+        self._subject = subject
+        self._world = world
+
+    def play(self, script: Script) -> None:
+        self._until_it_waits(None)
+        for line in script.lines:
+            match parse_line(line):
+                case Run():
+                    for _ in self._deliver():
+                        pass
+                    self._world.note_step("run")
+                    self._world.show_pages()
+                case Deliver(count):
+                    for _ in zip(range(count), self._deliver(), strict=False):
+                        pass
+                case step:
+                    self._world.take(step, line)
+
+    def _deliver(self) -> Iterator[None]:
+        """Tell the subject one event after another, for as long as there are any."""
+        told = 0
+        while (event := self._world.next_event()) is not None:
+            told += 1
+            if told > RESTLESS:
+                raise Restless(f"it was told {RESTLESS} events and still causes more")
+            self._until_it_waits(event)
+            yield
+
+    def _until_it_waits(self, event: dict[str, Any] | None) -> None:
+        """Tell an event, and answer what the subject asks until it waits for the next one."""
+        if event is not None:
+            self._subject.say(event)
+        for _ in range(RESTLESS):
+            request = self._subject.hear()
+            if request.get("do") == "wait":
+                check(request)
+                return
+            if request.get("do") == "hello":
+                raise Garbage("it said hello twice")
+            self._subject.say(self._world.answer(request))
+        raise Restless(f"it made {RESTLESS} requests and does not wait")
+
+
+def _hello(subject: Subject) -> Hello:
+    said = subject.hear()
+    if said.get("do") != "hello":
+        raise Garbage(f"its first word is {shown(said)}; `hello` is meant")
+    if said.get("protocol") != schema.SUT:
+        raise Garbage(f"it speaks {shown(said.get('protocol'))}; this harness speaks {schema.SUT}")
+    check(said)
+    subject.say({"ok": True, "domain": World(said["end"]).domain})
+    return Hello(said["end"], said["name"], said.get("again", False))
+
+
+def _told(fault: Fault, subject: Subject | None) -> str:
+    complaint = subject.complaints.decode(errors="replace").strip().splitlines()[-1:] if subject else []
+    return str(fault) + (f"; its last words: {shown(complaint[0], 200)}" if complaint else "")

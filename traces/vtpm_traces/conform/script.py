@@ -1,0 +1,110 @@
+"""Scripts that play everybody but the subject: the words of a driven recording, a line each, and a few more.
+
+A line that starts with `#` is for people; the first one says in a sentence what is played.
+
+| line                  | meaning                                                                                      |
+|-----------------------|----------------------------------------------------------------------------------------------|
+| `set PATH VALUE`      | somebody writes a node                                                                       |
+| `rm PATH`             | somebody removes a node and all below it                                                     |
+| `page DOM REF OFF HEX`| the other end stores into a page that it has granted, or into one of the subject's           |
+| `notify DOM PORT`     | the other end sends an event through its port: if the subject has bound it, it gets one      |
+| `kick PORT`           | an event reaches the subject's own port                                                      |
+| `init`, `shutdown`    | a backend is started, is told to shut down                                                   |
+| `init -`, `close`     | a frontend is told to open its device, to close it                                           |
+| `cmd HEX`, `loc N`    | a frontend is given a command; the locality of those to come                                 |
+| `resp HEX`, `resplen` | the TPM answers the command that a backend has given to it                                   |
+| `fail OPERATION N`    | the next N operations of this kind fail                                                      |
+| `deliver N`           | the subject is told N events, and runs as long as it likes after each                        |
+| `run`                 | it is told all events, and must come to rest: it may owe nothing then                        |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from vtpm_traces.files import BadInput, Limits, read_text, shown
+from vtpm_traces.recordings.script import Run, Step, parse_step
+
+MOST_LINES: Final = 2000
+LIMITS: Final = Limits(stored=4 << 20, unpacked=4 << 20)
+
+
+@dataclass(frozen=True)
+class Notify:
+    """The other end sends an event through a port of its own."""
+
+    domain: int
+    port: int
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """The subject is told this many events."""
+
+    count: int
+
+
+Played: TypeAlias = Step | Notify | Deliver
+
+
+@dataclass(frozen=True)
+class Script:
+    """A conversation: its name, what it is in a sentence, and its lines as words."""
+
+    name: str
+    doc: str
+    lines: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The script as a file holds it."""
+        return "".join(f"{line}\n" for line in (f"# {self.doc}", *self.lines))
+
+
+def parse_line(line: str) -> Played:
+    """What a line means. Raises BadInput."""
+    match line.split():
+        case ["notify", domain, port]:
+            return Notify(_number(domain, 32751), _number(port, 0xFFFF_FFFF))
+        case ["deliver", count]:
+            return Deliver(_number(count, 10_000))
+        case ["run"]:
+            return Run(None)
+        case ["notify" | "deliver" | "run", *_]:
+            raise BadInput(f"{shown(line)}: meant are notify DOM PORT, deliver N, run")
+    return parse_step(line)
+
+
+def _number(text: str, largest: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= largest):
+        raise BadInput(f"{shown(text)} is no number from 0 to {largest}")
+    return int(text)
+
+
+def parse(name: str, lines: Iterable[str]) -> Script:
+    """A script of these lines. Raises BadInput, which names the line."""
+    doc = ""
+    words: list[str] = []
+    for number, line in enumerate(lines, 1):
+        text = line.rstrip("\r\n")
+        if text.startswith("#"):
+            doc = doc or text.lstrip("# ")
+            continue
+        if not text.strip():
+            continue
+        try:
+            parse_line(text)
+        except BadInput as error:
+            raise BadInput(f"{name}:{number}: {error}") from None
+        words.append(text)
+        if len(words) > MOST_LINES:
+            raise BadInput(f"{name}: more than {MOST_LINES} lines")
+    return Script(name, doc, tuple(words))
+
+
+def read(path: Path) -> Script:
+    """The script in a file, named after it. Raises BadInput."""
+    return parse(path.name.removesuffix(".script"), read_text(path, LIMITS).splitlines())
