@@ -65,7 +65,7 @@ def walks(spec: Spec[Any], subject: Actor) -> tuple[Counter[str], Counter[str]]:
     broken: Counter[str] = Counter()
     taken: Counter[str] = Counter()
     dice = random.Random(1)
-    for start in places(spec, subject) * 3:
+    for start in places(spec, subject) * 5:
         state = start
         for _ in range(60):
             action: Action[Any] = dice.choice(own if dice.random() < 0.7 else theirs)

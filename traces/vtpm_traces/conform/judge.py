@@ -43,7 +43,8 @@ def judge(conversation: Conversation, name: str) -> Judged:
         verdict = explain(DRIVEN, recording)
         if verdict.outcome is Outcome.REFUSED:
             stuck = verdict.stuck[0]
-            possible = f"; possible was: {', '.join(stuck.possible)}" if stuck.possible else ""
+            own = [told for told in stuck.possible if told.startswith(conversation.end)]
+            possible = f"; possible was: {', '.join(own)}" if own else ""
             return Judged(f"{recording.title}: {stuck.origin.text}{possible}", stuck.origin.line)
         if not verdict.accepted:
             return Judged(f"{recording.title}: {verdict.outcome.value}: {verdict.reason}", undecided=True)

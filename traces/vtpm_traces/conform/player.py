@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vtpm_traces import schema
-from vtpm_traces.conform.script import Deliver, Script, parse_line
+from vtpm_traces.conform.script import Deliver, Played, Script, parse_line
 from vtpm_traces.conform.subject import Crashed, Fault, Garbage, Subject
 from vtpm_traces.conform.world import World, check
 from vtpm_traces.files import shown
@@ -119,17 +119,21 @@ class _Playing:
     def play(self, script: Script) -> None:
         self._until_it_waits(None)
         for line in script.lines:
-            match parse_line(line):
-                case Run():
-                    for _ in self._deliver():
-                        pass
-                    self._world.note_step("run")
-                    self._world.show_pages()
-                case Deliver(count):
-                    for _ in zip(range(count), self._deliver(), strict=False):
-                        pass
-                case step:
-                    self._world.take(step, line)
+            for words, step in parse_line(line):
+                self._take(step, words)
+
+    def _take(self, step: Played, words: str) -> None:
+        match step:
+            case Run():
+                for _ in self._deliver():
+                    pass
+                self._world.note_step("run")
+                self._world.show_pages()
+            case Deliver(count):
+                for _ in zip(range(count), self._deliver(), strict=False):
+                    pass
+            case _:
+                self._world.take(step, words)
 
     def _deliver(self) -> Iterator[None]:
         """Tell the subject one event after another, for as long as there are any."""

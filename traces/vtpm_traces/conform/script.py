@@ -16,6 +16,8 @@ A line that starts with `#` is for people; the first one says in a sentence what
 | `fail OPERATION N`    | the next N operations of this kind fail                                                      |
 | `deliver N`           | the subject is told N events, and runs as long as it likes after each                        |
 | `run`                 | it is told all events, and must come to rest: it may owe nothing then                        |
+
+`words.py` has words that stand for several such lines.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from vtpm_traces.conform.words import expanded
 from vtpm_traces.files import BadInput, Limits, read_text, shown
 from vtpm_traces.recordings.script import Run, Step, parse_step
 
@@ -64,8 +67,12 @@ class Script:
         return "".join(f"{line}\n" for line in (f"# {self.doc}", *self.lines))
 
 
-def parse_line(line: str) -> Played:
-    """What a line means. Raises BadInput."""
+def parse_line(line: str) -> tuple[tuple[str, Played], ...]:
+    """The steps that a line stands for, each with its own words. Raises BadInput."""
+    return tuple((words, _parse_words(words)) for words in expanded(line))
+
+
+def _parse_words(line: str) -> Played:
     match line.split():
         case ["notify", domain, port]:
             return Notify(_number(domain, 32751), _number(port, 0xFFFF_FFFF))

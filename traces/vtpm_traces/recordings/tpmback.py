@@ -137,6 +137,7 @@ class _Served:
     failed: bool = False  # something that was tried for the connection
     answer: Answer | None = None  # on its way into the page
     request_offset: int = HEADER
+    in_service: bool = False  # the application was given its request
     written: set[int] = field(default_factory=set)  # bytes of the page that were stored since the last state byte
 
     @property
@@ -601,6 +602,7 @@ class _Reader:
         if why is not None:
             self._say(served, impossible(entry.origin, why))
         self.holder = served
+        served.in_service = True
         self._say(
             served, Happened(entry.origin, (Call("backend_fetches"),), lambda before, step, after: bool(after.busy))
         )
@@ -664,10 +666,11 @@ class _Reader:
         """The state byte was stored, and with it all that was stored before it takes effect."""
         state, length = page.state, page.length
         answer, served.answer = served.answer, None
+        offset = served.request_offset if served.in_service else page.data_offset
+        served.in_service = False
         if state not in STORING:
             self._say(served, impossible(origin, "a backend stores IDLE and FINISH only"))
             return
-        offset = served.request_offset
         packet = range(offset, offset + length) if state is RingState.FINISH else range(0)
         beyond = sorted(at for at in served.written if not (at <= RING_STATE or at in packet))
         if beyond:

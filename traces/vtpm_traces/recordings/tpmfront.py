@@ -221,8 +221,10 @@ class _Reader:
 
     def _stored(self, now: _Opened, origin: Origin) -> None:
         page = now.page
-        named = page.known_bytes(HEADER + 2, 4)
-        lengths = [page.length, 0] if named is None else [int.from_bytes(named, "big")]
+        lengths: dict[int, None] = {}
+        for offset in (HEADER, page.data_offset):  # whether a frontend obeys nr_extra_pages is its own affair
+            named = page.known_bytes(offset + 2, 4)
+            lengths |= {page.length: None, 0: None} if named is None else {int.from_bytes(named, "big"): None}
         picks = {"length": page.length, "state": page.state, "extra": page.extra}
         self._say(Happened(origin, tuple(Call("driver_replies", {**picks, "named": one}) for one in lengths)))
 
@@ -339,6 +341,9 @@ class _Reader:
         if now.view.fe != old.fe:
             target = now.view.fe
             self._say(Happened(origin, _WRITERS, lambda before, step, after: bool(after.fe_state == target)))
+            gone = (XenbusState.UNKNOWN, XenbusState.CLOSING, XenbusState.CLOSED)
+            if target in gone and now.view.be in gone:  # the application does not want it open any more
+                self._act(origin, "driver_wants", wish=Wish.CLOSED)
 
     def _published(self, now: _Opened, keys: tuple[str, str], origin: Origin) -> None:
         now.published = True
@@ -493,7 +498,9 @@ class _Reader:
 
         now.command = None
         calls = (Call("frontend_looks", {"success": success}), Call("frontend_refuses_command"))
-        self._say(Happened(entry.origin, calls, fits))
+        # with its connection the frontend may have given up the command before
+        self._say(Happened(entry.origin, calls, fits, or_nothing=not success))
+        self._say(Holds(entry.origin, lambda s: not s.waiting and not s.commanded))
         if success and not now.page.agrees(HEADER, self._bytes(entry, "resp")):
             self._say(impossible(entry.origin, "the page holds other bytes"))
 
