@@ -104,7 +104,9 @@ WORDS: Final[Mapping[str, tuple[str, Callable[..., tuple[str, ...]]]]] = {
 """Word: what follows it, and the lines that it stands for.
 
 To a backend under test: `attach` makes a device, `publish` puts a frontend's keys into its nodes and grants the page,
-`state` writes the frontend's state, `submit` and `cancel` use the ring, `detach`, `destroy` and `remove` take it away. To a frontend: `offer` makes a device whose backend waits, `backend` writes the backend's state, `reply` answers.
+`state` writes the frontend's state, `submit` and `cancel` use the ring; `detach`, `destroy` and `remove` are the
+toolstack's. To a frontend: `offer` makes a device whose backend waits, `backend` writes the backend's state, `reply`
+answers.
 """
 
 
