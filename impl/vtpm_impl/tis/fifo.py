@@ -30,9 +30,9 @@ class Fifo:
     def make_ready(self) -> int:
         """Let the device be ready for a command; its status. Whatever was going on is dropped. Raises TisError."""
         status = self._page.status()
-        if status & _DATA_AVAIL:
-            self._page.command(_COMMAND_READY)  # some are idle then, and not ready
         if not status & _COMMAND_READY:
+            if has_response(status):
+                self._page.command(_COMMAND_READY)  # some are idle then, and not ready
             self._page.command(_COMMAND_READY)
             status = self._page.await_status(_is_ready, self._page.timeouts.b, "did not become ready (B)")
         return status
@@ -52,7 +52,7 @@ class Fifo:
             if sent == len(command):
                 break
             told = f"took no more after {sent} of {len(command)} bytes (C, D)"
-            status = page.await_status(_takes_more_or_is_complete, max(times.c, times.d), told)
+            status = page.await_status(_takes_more_or_is_complete, times.c + times.d, told)
             if not status & _EXPECT:
                 raise Violation(f"the TPM expects no more after {sent} of {len(command)} bytes: {_told(status)}")
         status = page.await_status(_is_valid, times.c, f"had no valid status after {sent} bytes of a command (C)")
@@ -90,7 +90,7 @@ class Fifo:
         while len(response) < end:
             if not credit:
                 told = f"gave no more after {len(response)} bytes of a response (C, D)"
-                status = page.await_status(_gives_more_or_is_over, max(times.c, times.d), told)
+                status = page.await_status(_gives_more_or_is_over, times.c + times.d, told)
                 if not status & _DATA_AVAIL:
                     raise MalformedResponse(f"a response ends after {len(response)} bytes: {_told(status)}")
                 credit = burst_count(status)

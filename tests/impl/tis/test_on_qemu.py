@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -179,6 +179,34 @@ def test_the_interrupt_is_found_and_used(rig: Rig) -> None:
     for _ in range(20):
         assert code(rig.driver.transmit(rig.packets.random)) == 0
         assert code(rig.driver.transmit(rig.packets.capability, locality=1)) == 0
+
+
+class Unreliable:
+    """Interrupts that come when they like."""
+
+    def __init__(self, machine: Machine, habit: str) -> None:
+        self._machine, self._habit, self._turn = machine, habit, 0
+
+    def wait(self, lines: Collection[int], seconds: float) -> int | None:
+        self._turn += 1
+        if self._habit == "never":
+            time.sleep(min(seconds, 0.01))
+            return None
+        if self._habit == "twice" and self._turn % 2:
+            return next(iter(lines))  # that of the command before, once more
+        found = self._machine.wait(lines, seconds)
+        if self._habit == "late":
+            time.sleep(0.01)
+        return found
+
+
+@pytest.mark.parametrize("habit", ["never", "twice", "late"])
+def test_interrupts_that_cannot_be_relied_upon_do_no_harm(rig: Rig, habit: str) -> None:
+    first = rig.driver.transmit(rig.packets.capability)
+    rig.driver.use_interrupt(Unreliable(rig.machine, habit), 5)
+    for _ in range(10):
+        assert rig.driver.transmit(rig.packets.capability) == first
+        assert code(rig.driver.transmit(rig.packets.pcr_read)) == 0
 
 
 def test_an_interrupt_that_the_device_does_not_have_is_told(rig: Rig) -> None:
