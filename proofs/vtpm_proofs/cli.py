@@ -14,6 +14,7 @@ SUB_COMMANDS: Final = {
     "mutants": ("mutants", "mutants"),
     "defects": ("defects", "defects"),
     "trace": ("trace", "app"),
+    "conform": ("conform", "conform"),
     "cite": ("cite", "cite"),
     "list": ("catalog", "list_"),
     "explain": ("catalog", "explain"),

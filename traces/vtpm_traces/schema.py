@@ -15,7 +15,8 @@ from vtpm_traces.files import BadInput, shown
 TRACE = "vtpm-trace/1"
 EVENT_LOG = "vtpm-event-log/1"
 SUT = "vtpm-sut/1"
-KNOWN = (TRACE, EVENT_LOG, SUT)
+DEVIATIONS = "vtpm-deviations/1"
+KNOWN = (TRACE, EVENT_LOG, SUT, DEVIATIONS)
 
 
 def data(*parts: str) -> Path:

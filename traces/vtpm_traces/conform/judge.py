@@ -26,10 +26,11 @@ FORMATS: Final[Mapping[str, str]] = {"backend": "tpmback-script", "frontend": "t
 class Judged:
     """What is wrong with a conversation: nothing, if `sentence` is empty.
 
-    `undecided`: nobody knows, as a bound of the search was hit.
+    `kind` is alike for failures of the same sort. `undecided`: nobody knows, as a bound of the search was hit.
     """
 
     sentence: str = ""
+    kind: str = ""
     line: int = 0  # of the log
     undecided: bool = False
 
@@ -37,7 +38,7 @@ class Judged:
 def judge(conversation: Conversation, name: str) -> Judged:
     """Hold a conversation against the true model. Its log must be one that the world wrote."""
     if conversation.fault:
-        return Judged(conversation.fault, len(conversation.log))
+        return Judged(conversation.fault, "fault", len(conversation.log))
     entries = entries_of(enumerate(conversation.log, 1), name)
     for recording in READERS[conversation.end](entries, name, name).values():
         verdict = explain(DRIVEN, recording)
@@ -45,7 +46,8 @@ def judge(conversation: Conversation, name: str) -> Judged:
             stuck = verdict.stuck[0]
             own = [told for told in stuck.possible if told.startswith(conversation.end)]
             possible = f"; possible was: {', '.join(own)}" if own else ""
-            return Judged(f"{recording.title}: {stuck.origin.text}{possible}", stuck.origin.line)
+            sentence = f"{recording.title}: {stuck.origin.text}{possible}"
+            return Judged(sentence, stuck.origin.text.partition(" ")[0], stuck.origin.line)
         if not verdict.accepted:
             return Judged(f"{recording.title}: {verdict.outcome.value}: {verdict.reason}", undecided=True)
     return Judged()

@@ -108,6 +108,7 @@ class World:
         self._failing: Counter[str] = Counter()
         self._locality = 0
         self._asked = False  # the application holds a command
+        self._wished = ""  # what a frontend's application waits for
         self._note("stores_follow")
 
     # ----------------------------------------------------------------------------------------------- what is written
@@ -141,6 +142,8 @@ class World:
                 return
             case Run():
                 raise ValueError("a run is for the player")
+            case Start() | Stop() | Command() if self.end == "frontend" and self._wished:
+                return  # an application asks for one thing at a time
             case _:
                 self.note_step(words)
         match step:
@@ -202,6 +205,8 @@ class World:
     # ------------------------------------------------------------------------------------------------------- events
 
     def _queue(self, event: str, **values: object) -> None:
+        if event in ("open", "command", "close"):
+            self._wished = event
         self._events.append({"event": event, **values})
 
     def next_event(self) -> dict[str, Any] | None:
@@ -463,6 +468,7 @@ class World:
         self._note("request", domid=domain, handle=handle, locality=locality, len=len(data) // 2, data=data)
 
     def _do_result(self, of: str, ok: bool, data: str = "") -> None:  # noqa: FBT001
+        self._wished = ""
         match of:
             case "open":
                 self._note("init_tpmfront_returned", ok=ok)
