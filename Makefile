@@ -8,11 +8,12 @@ LINTERS := 'ruff check .' 'ruff format --check .' mypy 'lint-imports --no-logo'
 # each tool has its say, even after another one has complained
 run_each = status=0; for tool in $(1); do echo "$(BIN)/$$tool"; $(BIN)/$$tool || status=1; done; exit $$status
 
-.PHONY: help setup verify test lint soak bench lock
+.PHONY: help setup verify test xen-test lint soak bench lock
 
 help:
 	@echo 'make verify   prove and check everything that the specification claims; ends in a one-screen summary'
 	@echo 'make test     run the linters and the tests'
+	@echo 'make xen-test serve real Linux guests on real Xen, in QEMU'
 	@echo 'make lint     run ruff, mypy and import-linter only'
 	@echo 'make soak     look for a second proof of every fact, without our lemmas (hours at most)'
 	@echo 'make bench    measure the prover and the searches'
@@ -28,6 +29,10 @@ verify: setup
 test: setup
 	@sh scripts/debian-packages.sh peers
 	@$(call run_each,$(LINTERS) pytest)
+
+xen-test: setup
+	@sh scripts/debian-packages.sh peers
+	@$(BIN)/python -m tests.xen
 
 lint: setup
 	@$(call run_each,$(LINTERS))

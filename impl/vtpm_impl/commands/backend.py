@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vtpm_impl.commands.platforms import PlatformOption, platforms
 from vtpm_impl.commands.xenstore import FALLS_SHORT, RUN_DIRECTORY, WRONG_USE, RunDirectory
-from vtpm_impl.engines import Engine, EngineError
-from vtpm_impl.xen.platform import PlatformError
-from vtpm_impl.xenbus.nodes import Device
+from vtpm_impl.services.platforms import Kind
 
-STEPS_WORTH_TELLING = {
-    "backend_tracks": "a new device",
-    "backend_goes_to_connected": "connected",
-    "backend_disconnects": "disconnected",
-    "backend_refuses_connection": "refused: the frontend's nodes make no sense",
-    "backend_releases_device": "closed",
-}
+PlatformOption = Annotated[
+    Kind | None,
+    typer.Option("--platform", help="xen: this domain; host: pretend with --domain. Without: xen where there is one."),
+]
 
 
 def backend(
@@ -43,57 +35,24 @@ def backend(
 
     Example: vtpm backend --platform host --domain 2 --engine swtpm:/run/tpm.sock
     """
-    from vtpm_impl.xenbus.backend import Backend
+    from vtpm_impl.engines import EngineError
+    from vtpm_impl.services.backend import NoSuchEngine, make_engine, serve_backend
+    from vtpm_impl.services.platforms import platforms
+    from vtpm_impl.xen.platform import PlatformError
 
-    chosen, localities = make_engine(engine)
+    try:
+        chosen, localities = make_engine(engine)
+    except NoSuchEngine as error:
+        typer.echo(f"vtpm: {error}", err=True)
+        raise typer.Exit(WRONG_USE) from None
+    except EngineError as error:
+        typer.echo(f"vtpm: {error}", err=True)
+        raise typer.Exit(FALLS_SHORT) from None
     try:
         with platforms(platform, run_dir, domain) as make_platform:
-            here = make_platform()
-            serving = Backend(
-                here,
-                chosen,
-                permits=lambda device, locality: locality in localities,
-                removes_nodes=here.domid != 0,
-                report=_tell,
-            )
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: serving.stop())
-            typer.echo(f"domain {here.domid} serves vTPMs with {engine}")
-            serving.serve()
+            serve_backend(make_platform(), chosen, localities, engine, typer.echo)
     except PlatformError as error:
         typer.echo(f"vtpm: {error}", err=True)
         raise typer.Exit(FALLS_SHORT) from None
     finally:
         chosen.close()
-
-
-def make_engine(text: str) -> tuple[Engine, range]:
-    """The engine that a text names, and the localities that it has; what names none is wrong use."""
-    from vtpm_impl.engines.echo import Echo
-    from vtpm_impl.engines.socket import SocketTpm
-
-    kind, _, where = text.partition(":")
-    path, _, control = where.partition(",")
-    if text == "echo":
-        return Echo(), range(5)
-    if kind == "swtpm" and path:
-        return SocketTpm(Path(path), control=Path(control) if control else None), range(5 if control else 1)
-    if kind == "tis":
-        from vtpm_impl.engines.tis import tis_engine
-        from vtpm_impl.tis.options import OptionError
-
-        try:
-            return tis_engine(where), range(5)
-        except OptionError as error:
-            typer.echo(f"vtpm: {error}", err=True)
-            raise typer.Exit(WRONG_USE) from None
-        except EngineError as error:
-            typer.echo(f"vtpm: {error}", err=True)
-            raise typer.Exit(FALLS_SHORT) from None
-    typer.echo(f"vtpm: {text!r} is no engine: echo, swtpm:SOCKET, swtpm:SOCKET,CONTROL or tis:WHERE is meant", err=True)
-    raise typer.Exit(WRONG_USE)
-
-
-def _tell(device: Device, step: str) -> None:
-    if step in STEPS_WORTH_TELLING:
-        typer.echo(f"{device}: {STEPS_WORTH_TELLING[step]}")

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from vtpm_impl.commands.platforms import PlatformOption, platforms
+from vtpm_impl.commands.backend import PlatformOption
 from vtpm_impl.commands.xenstore import FALLS_SHORT, RUN_DIRECTORY, RunDirectory
-from vtpm_impl.ring.frontend import RingError
-from vtpm_impl.tpm import header
-from vtpm_impl.tpm.header import Fault
-from vtpm_impl.xen.platform import PlatformError
-
-GIVE_UP = 120.0
-"""Seconds for one command."""
-
-
-class _Stopped(Exception):
-    """A signal asked for the end."""
 
 
 def frontend(
@@ -44,44 +31,22 @@ def frontend(
 
     Example: vtpm frontend --platform host --domain 1 --listen /run/tpm1.sock
     """
-    from vtpm_impl.tpm.server import ServerError, TpmServer
-    from vtpm_impl.xenbus.frontend import DeviceLost, Frontend, FrontendError, await_device
+    from vtpm_impl.services.frontend import serve_frontend
+    from vtpm_impl.services.platforms import platforms
+    from vtpm_impl.tpm.server import ServerError
+    from vtpm_impl.xen.platform import PlatformError
+    from vtpm_impl.xenbus.frontend import FrontendError
 
-    def stop(*_: Any) -> None:
-        raise _Stopped
+    def complain(sentence: str) -> None:
+        typer.echo(f"vtpm: {sentence}", err=True)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    lost = threading.Event()
     try:
         with platforms(platform, run_dir, domain) as make_platform:
-            here = make_platform()
-            typer.echo(f"domain {here.domid} waits for its vTPM {handle}")
-            await_device(here, handle, timeout)
-            device = Frontend(here, handle)
-            device.open()
-
-            def answer(command: bytes) -> bytes:
-                try:
-                    return device.transmit(command, locality=locality, timeout=GIVE_UP)
-                except DeviceLost as error:
-                    typer.echo(f"vtpm: {error}", err=True)
-                    lost.set()
-                    server.stop()
-                except (FrontendError, RingError) as error:
-                    typer.echo(f"vtpm: {error}", err=True)
-                return header.error(Fault.NO_ANSWER, command)
-
-            server = TpmServer(listen, answer)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: server.stop())
-            typer.echo(f"the vTPM of domain {here.domid} is at {listen}")
-            server.serve()
-            device.shutdown()
-    except _Stopped:
-        return
+            kept = serve_frontend(
+                make_platform(), handle, listen, locality=locality, timeout=timeout, say=typer.echo, complain=complain
+            )
     except (FrontendError, PlatformError, ServerError) as error:
-        typer.echo(f"vtpm: {error}", err=True)
+        complain(str(error))
         raise typer.Exit(FALLS_SHORT) from None
-    if lost.is_set():
+    if not kept:
         raise typer.Exit(FALLS_SHORT)

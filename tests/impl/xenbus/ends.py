@@ -25,7 +25,7 @@ BACKEND = 9
 
 
 class BackendProcess(Guest):
-    """A backend whose engine is named as `make_engine` names it."""
+    """A backend whose engine is named as `services.backend.make_engine` names it."""
 
     def __init__(self, run: Path, engine: str = "echo", domid: int = BACKEND) -> None:
         os.environ["VTPM_TEST_ENGINE"] = engine

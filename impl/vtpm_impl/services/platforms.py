@@ -1,4 +1,4 @@
-"""Which platform a command runs on: the domain of Xen that this machine is, or a pretended one of this host."""
+"""Which platform a service runs on: the domain of Xen that this machine is, or a pretended one of this host."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
+from vtpm_impl.xen.linux.platform import LinuxPlatform, is_there
 from vtpm_impl.xen.platform import Platform
 
 
@@ -20,17 +18,12 @@ class Kind(Enum):
     HOST = "host"
 
 
-PlatformOption = Annotated[
-    Kind | None,
-    typer.Option("--platform", help="xen: this domain; host: pretend with --domain. Without: xen where there is one."),
-]
-
-
 @contextlib.contextmanager
 def platforms(kind: Kind | None, run_dir: Path, domain: int) -> Iterator[Callable[[], Platform]]:
-    """What makes platforms of this domain, each with a connection to the store of its own. Raises PlatformError."""
-    from vtpm_impl.xen.linux.platform import LinuxPlatform, is_there
+    """What makes platforms of this domain, each with a connection to the store of its own. Raises PlatformError.
 
+    Without a kind it is Xen where there is one; `run_dir` and `domain` are the host platform's.
+    """
     with contextlib.ExitStack() as stack:
         if kind is Kind.XEN or (kind is None and is_there()):
             yield lambda: stack.enter_context(LinuxPlatform())

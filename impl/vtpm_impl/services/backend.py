@@ -1,0 +1,69 @@
+"""A backend that serves until a signal asks for its end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from vtpm_impl.engines import Engine
+from vtpm_impl.engines.echo import Echo
+from vtpm_impl.engines.socket import SocketTpm
+from vtpm_impl.xen.platform import Platform
+from vtpm_impl.xenbus.backend import Backend
+from vtpm_impl.xenbus.nodes import Device
+
+STEPS_WORTH_TELLING = {
+    "backend_tracks": "a new device",
+    "backend_goes_to_connected": "connected",
+    "backend_disconnects": "disconnected",
+    "backend_refuses_connection": "refused: the frontend's nodes make no sense",
+    "backend_releases_device": "closed",
+}
+
+
+class NoSuchEngine(ValueError):
+    """A text names no engine; the message shows the text and what is allowed."""
+
+
+def make_engine(text: str) -> tuple[Engine, range]:
+    """The engine that a text names, and the localities that it has. Raises NoSuchEngine, EngineError."""
+    kind, _, where = text.partition(":")
+    path, _, control = where.partition(",")
+    if text == "echo":
+        return Echo(), range(5)
+    if kind == "swtpm" and path:
+        return SocketTpm(Path(path), control=Path(control) if control else None), range(5 if control else 1)
+    if kind == "tis":
+        from vtpm_impl.engines.tis import tis_engine
+        from vtpm_impl.tis.options import OptionError
+
+        try:
+            return tis_engine(where), range(5)
+        except OptionError as error:
+            raise NoSuchEngine(str(error)) from None
+    raise NoSuchEngine(f"{text!r} is no engine: echo, swtpm:SOCKET, swtpm:SOCKET,CONTROL or tis:WHERE is meant")
+
+
+def serve_backend(platform: Platform, engine: Engine, localities: range, told: str, say: Callable[[str], None]) -> None:
+    """Serve every vTPM that the toolstack gives this domain, until SIGINT or SIGTERM. Raises PlatformError.
+
+    `told` is how the engine was named. A domain other than 0 removes the nodes of closed devices itself: nobody else
+    does it there.
+    """
+
+    def tell(device: Device, step: str) -> None:
+        if step in STEPS_WORTH_TELLING:
+            say(f"{device}: {STEPS_WORTH_TELLING[step]}")
+
+    serving = Backend(
+        platform,
+        engine,
+        permits=lambda device, locality: locality in localities,
+        removes_nodes=platform.domid != 0,
+        report=tell,
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: serving.stop())
+    say(f"domain {platform.domid} serves vTPMs with {told}")
+    serving.serve()

@@ -1,0 +1,94 @@
+"""Runs the scenarios on real Xen in QEMU: `python -m tests.xen [SCENARIO...]`, or `make xen-test` for all of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.xen import images
+from tests.xen.machine import Machine, MachineError
+from tests.xen.packages import PackagesMissing
+from tests.xen.rig import Failed, Rig, tell
+from tests.xen.scenarios.boot import boot
+
+SCENARIOS: dict[str, Callable[[Rig], None]] = {"boot": boot}
+
+NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "swtpm": "swtpm", "apt-get": "apt", "dpkg-deb": "dpkg"}
+BOOT_LIMIT = 180.0
+
+
+def main() -> int:
+    """Run them. 0: all hold; 1: one falls short; 2: wrong use, or something is missing."""
+    parser = argparse.ArgumentParser(prog="tests.xen", description=__doc__)
+    parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"any of {', '.join(SCENARIOS)}; without, all")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the logs of all domains in this folder")
+    asked = parser.parse_args()
+    if unknown := [name for name in asked.scenario if name not in SCENARIOS]:
+        parser.error(f"{unknown[0]!r} is no scenario; there are {', '.join(SCENARIOS)}")
+    for program, package in NEEDED.items():
+        if shutil.which(program) is None:
+            tell(f"{program} is not installed (Debian package {package}); run sh scripts/debian-packages.sh peers")
+            return 2
+    started = time.monotonic()
+    try:
+        built = images.build(lambda line: tell(f"  {time.monotonic() - started:6.1f} s  {line}"))
+    except PackagesMissing as error:
+        tell(str(error))
+        return 2
+    with tempfile.TemporaryDirectory(prefix="xen-test") as scratch:
+        folder = asked.keep.absolute() if asked.keep else Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        wrong = _run(built, folder, asked.scenario or list(SCENARIOS))
+    tell(
+        f"{'everything holds' if not wrong else 'falls short: ' + ', '.join(wrong)}, {time.monotonic() - started:.0f} s"
+    )
+    return 1 if wrong else 0
+
+
+def _run(built: images.Images, folder: Path, names: list[str]) -> list[str]:
+    """The scenarios that fell short."""
+    wrong = []
+    with Machine(built, folder) as machine:
+        rig = Rig(machine)
+        try:
+            rig.scenario = "machine"
+            with rig.step("Xen and domain 0 are up", BOOT_LIMIT):
+                machine.await_dom0(BOOT_LIMIT)
+        except Failed:
+            return ["machine"]
+        for name in names:
+            rig.scenario = name
+            tell(f"{name}: {SCENARIOS[name].__doc__}")
+            try:
+                SCENARIOS[name](rig)
+            except Failed:
+                wrong.append(name)
+                _clean(rig)
+        try:
+            rig.collect(folder)
+        except MachineError as error:
+            tell(f"the logs are lost: {error}")
+        (folder / "steps.json").write_text(
+            json.dumps({"steps": [vars(step) for step in rig.steps], "figures": rig.figures}, indent=1)
+        )
+    return wrong
+
+
+def _clean(rig: Rig) -> None:
+    """Destroy what a scenario has left behind."""
+    try:
+        with rig.step("what is left is destroyed", 120):
+            for line in rig.run("xl", "list").splitlines()[2:]:
+                rig.run("xl", "destroy", line.split()[0], code=None)
+    except Failed:
+        pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,280 @@
+"""The agent of a guest: uses the TPM that Linux' driver gives it, or our own frontend, as the rig asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import select
+import statistics
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vtpm_impl.ring import page as layout
+from vtpm_impl.ring.frontend import RingError
+from vtpm_impl.xen.linux.platform import LinuxPlatform
+from vtpm_impl.xen.platform import StoreError
+from vtpm_impl.xen.xenstore.client import Client
+from vtpm_impl.xenbus.frontend import Frontend, FrontendError, await_device
+
+from .serving import answer, packed
+
+TPM = Path("/dev/tpm0")
+CLASS = Path("/sys/class/tpm/tpm0")
+DRIVER = Path("/sys/bus/xen/drivers/vtpm")
+
+
+class Linux:
+    """What may be asked of Linux' own driver."""
+
+    def uptime(self) -> float:
+        """Seconds since this domain began."""
+        return float(Path("/proc/uptime").read_text().split()[0])
+
+    def memory(self) -> dict[str, int]:
+        """KiB in all, and KiB that are left."""
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return {"total": int(lines["MemTotal"].split()[0]), "available": int(lines["MemAvailable"].split()[0])}
+
+    def await_tpm(self, timeout: float, *, there: bool = True) -> float:
+        """Wait until Linux has a TPM, or has none; how long it took."""
+        started = time.monotonic()
+        while TPM.exists() is not there:
+            if time.monotonic() - started > timeout:
+                raise TimeoutError(f"{TPM} is {'not ' if there else ''}there after {timeout:g} s")
+            time.sleep(0.02)
+        return time.monotonic() - started
+
+    def attribute(self, name: str) -> str:
+        """An attribute of the TPM in sysfs."""
+        return (CLASS / name).read_text()
+
+    def tpm(self, command: str) -> str:
+        """Send one command through the device node."""
+        device = os.open(TPM, os.O_RDWR)
+        try:
+            os.write(device, bytes.fromhex(command))
+            return os.read(device, 4096).hex()
+        finally:
+            os.close(device)
+
+    def repeat(self, command: str, count: int) -> dict[str, Any]:
+        """Send the same command many times: the answers that came, and microseconds of each, sorted."""
+        data = bytes.fromhex(command)
+        device = os.open(TPM, os.O_RDWR)
+        try:
+
+            def ask() -> bytes:
+                os.write(device, data)
+                return os.read(device, 4096)
+
+            return _timed(ask, count)
+        finally:
+            os.close(device)
+
+    def begin(self, command: str) -> None:
+        """Send a command, and do not wait for its answer."""
+        threading.Thread(target=self.tpm, args=(command,), daemon=True).start()
+
+    def unload(self) -> None:
+        """Take the driver away from its device, and out of the kernel."""
+        for device in DRIVER.glob("vtpm-*"):
+            (DRIVER / "unbind").write_text(device.name)
+        _run("rmmod", "xen_tpmfront")
+
+    def load(self) -> None:
+        """Put the driver into the kernel."""
+        module = next(path for path in Path("/etc/modules").read_text().split() if "tpmfront" in path)
+        _run("insmod", module)
+
+    def reload(self, times: int, command: str) -> dict[str, Any]:
+        """Take the driver out and put it in again, with a command each time; the answers that came, and seconds."""
+        answers = set()
+        started = time.monotonic()
+        for _ in range(times):
+            self.unload()
+            self.await_tpm(5, there=False)
+            self.load()
+            self.await_tpm(60)
+            answers.add(self.tpm(command))
+        return {"answers": sorted(answers), "seconds": round(time.monotonic() - started, 2)}
+
+    def reboot(self) -> None:
+        """Begin anew, at once, after the answer is on its way."""
+        threading.Timer(0.3, lambda: subprocess.run(["reboot", "-f"], check=False)).start()
+
+    def kernel_log(self, contains: str) -> list[str]:
+        """The lines of the kernel's log that contain some text."""
+        return [line for line in _run("dmesg").splitlines() if contains in line][-20:]
+
+
+class Ours:
+    """What may be asked of our own frontend."""
+
+    def __init__(self) -> None:
+        self._platform: LinuxPlatform | None = None
+        self._frontend: Frontend | None = None
+
+    def open(self, timeout: float) -> int:
+        """Open the device with our frontend; the backend's domain."""
+        self._platform = self._platform or LinuxPlatform()
+        await_device(self._platform, timeout=timeout)
+        self._frontend = self._frontend or Frontend(self._platform)
+        self._frontend.open(timeout)
+        return self._frontend.backend
+
+    def close(self) -> None:
+        """Close it, and leave the platform."""
+        if self._frontend is not None:
+            self._frontend.shutdown()
+        if self._platform is not None:
+            self._platform.close()
+        self._frontend = self._platform = None
+
+    def transmit(self, command: str, locality: int = 0, timeout: float = 60.0) -> str:
+        """Send a command; what went wrong is told by its name."""
+        return self._exchange(bytes.fromhex(command), locality, timeout).hex()
+
+    def transmit_sized(self, size: int, timeout: float = 60.0) -> dict[str, Any]:
+        """Send a command of so many bytes: size and code of its answer, whether it echoes; or what went wrong."""
+        data = struct.pack(">HII", 0x00C1, size, 0x46) + bytes(at % 251 for at in range(size - 10))
+        try:
+            got = self._exchange(data, 0, timeout)
+        except (FrontendError, RingError) as error:
+            return {"error": type(error).__name__}
+        return {
+            "size": len(got),
+            "code": got[6:10].hex(),
+            "echoed": got[10:] == data[10:],
+        }
+
+    def repeat_ours(self, command: str, count: int) -> dict[str, Any]:
+        """As `repeat`, through our frontend."""
+        data = bytes.fromhex(command)
+        return _timed(lambda: self._exchange(data, 0, 60.0), count)
+
+    def cancel_in_service(self, command: str, after: float) -> dict[str, Any]:
+        """Send a command, cancel it after so many seconds, and tell how that ended, and when."""
+        frontend = self._opened()
+        threading.Timer(after, frontend.cancel).start()
+        started = time.monotonic()
+        try:
+            ended = self._exchange(bytes.fromhex(command), 0, 60.0)[:10].hex()
+        except (FrontendError, RingError) as error:
+            ended = f"{type(error).__name__}: {error}"
+        return {"ended": ended, "seconds": round(time.monotonic() - started, 3)}
+
+    def with_extra_pages(self, command: str, extra: int, timeout: float = 30.0) -> dict[str, Any]:
+        """Put a request behind `extra` grant references into the page, as no frontend of Linux does."""
+        frontend = self._opened()
+        connection = frontend._connection
+        assert connection is not None
+        page = connection.grant.memory
+        connection.ring.submit(bytes.fromhex(command), extra=extra)
+        poll = select.poll()
+        poll.register(connection.port.fileno(), select.POLLIN)
+        deadline = time.monotonic() + timeout
+        while layout.read_state(page) == layout.State.SUBMIT and time.monotonic() < deadline:
+            poll.poll(200)
+            connection.port.take()
+        seen = layout.read_header(page)
+        begins = layout.data_offset(seen.extra)
+        return {"state": seen.state, "extra": seen.extra, "answer": bytes(page[begins : begins + seen.length]).hex()}
+
+    def vandalize(self, seed: int, seconds: float) -> dict[str, int]:
+        """Store nonsense into pages and own nodes for some seconds; how often, and how often while connected."""
+        platform = self._platform or LinuxPlatform()
+        self._platform = platform
+        chance = random.Random(seed)
+        store = platform.store
+        found = store.read("device/vtpm/0/backend-id")
+        peer = int(found or b"0")
+        me = platform.domid
+        grants = [platform.grant(peer) for _ in range(2)]
+        ports = [platform.open_port(peer) for _ in range(2)]
+        values = [b"", b"x", b"1", b"3", b"4", b"5", b"6", b"9", b"-1", b"4294967296", b"3 ", b"8" * 2000]
+        until = time.monotonic() + seconds
+        stores = connected = 0
+        while time.monotonic() < until:
+            stores += 1
+            grant, port = chance.choice(grants), chance.choice(ports)
+            lengths = [0, 9, 10, 4088, 4089, 0xFFFFFFF8, 0xFFFFFFFF, chance.getrandbits(32)]
+            head = struct.pack("=IBBBB", chance.choice(lengths), chance.randrange(5), *chance.randbytes(3))
+            grant.memory[:8] = head
+            grant.memory[chance.randrange(16)] = chance.randrange(256)
+            port.notify()
+            if stores % 20 == 0:
+                connected += store.read(f"/local/domain/{peer}/backend/vtpm/{me}/0/state") == b"4"
+                name = chance.choice(["state", "state", "ring-ref", "event-channel", "feature-protocol-v2", "a/b/c"])
+                sound = {"ring-ref": b"%d" % grant.ref, "event-channel": b"%d" % port.number, "state": b"3"}
+                value = chance.choice([*values, sound.get(name, b"1"), sound.get(name, b"1")])
+                with contextlib.suppress(StoreError):
+                    store.write(f"device/vtpm/0/{name}", value)
+            if stores % 100 == 0:
+                keys = {"ring-ref": grant.ref, "event-channel": port.number, "feature-protocol-v2": 1, "state": 3}
+                for key, number in keys.items():
+                    with contextlib.suppress(StoreError):
+                        store.write(f"device/vtpm/0/{key}", b"%d" % number)
+        return {"stores": stores, "connected": connected}
+
+    def _opened(self) -> Frontend:
+        if self._frontend is None:
+            raise RuntimeError("our frontend is not open")
+        return self._frontend
+
+    def _exchange(self, command: bytes, locality: int, timeout: float) -> bytes:
+        return self._opened().transmit(command, locality=locality, timeout=timeout)
+
+
+class Domain(Linux, Ours):
+    """All that may be asked for."""
+
+
+def _timed(ask: Callable[[], bytes], count: int) -> dict[str, Any]:
+    times = []
+    answers = set()
+    for _ in range(count):
+        started = time.monotonic()
+        answers.add(ask())
+        times.append(time.monotonic() - started)
+    return {
+        "answers": sorted(one.hex() for one in answers)[:3],
+        "us": {
+            "min": round(min(times) * 1e6),
+            "median": round(statistics.median(times) * 1e6),
+            "max": round(max(times) * 1e6),
+        },
+    }
+
+
+def _run(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def main() -> None:
+    """Answer what is asked in a node of this domain, one after another, for ever."""
+    agent = Domain()
+    with Client.open() as store:
+        store.watch("data/ask", "ask")
+        store.write("data/ready", b"1")
+        last = None
+        while True:
+            store.event(None)
+            asked = store.read_or_none("data/ask")
+            if not asked or asked == last:
+                continue
+            last = asked
+            store.write("data/answer", packed(answer(agent, json.loads(asked))))
+
+
+if __name__ == "__main__":
+    main()

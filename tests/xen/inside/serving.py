@@ -1,0 +1,26 @@
+"""Requests as JSON: the name of a method and its arguments go in, its value or what it raised comes out."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from typing import Any
+
+
+def answer(agent: object, request: dict[str, Any]) -> dict[str, Any]:
+    """Do what a request asks of an agent, whose public methods may be asked for."""
+    try:
+        name = request["do"]
+        if name.startswith("_"):
+            raise ValueError(f"{name!r} is nobody's to ask for")
+        value = getattr(agent, name)(**request.get("with", {}))
+    except Exception as error:
+        told = traceback.format_exception_only(error)[-1].strip()
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return {"n": request.get("n"), "error": f"{told} ({where.name}, line {where.lineno})"}
+    return {"n": request.get("n"), "value": value}
+
+
+def packed(message: dict[str, Any]) -> bytes:
+    """A message as it travels."""
+    return json.dumps(message, separators=(",", ":")).encode()

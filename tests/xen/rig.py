@@ -1,0 +1,157 @@
+"""The rig: steps with a time limit each, told as they go, on a machine whose domains are made by xl."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.xen.machine import Machine, MachineError
+
+CONSOLES = "/var/log/xen/console"
+
+
+class Failed(Exception):
+    """Something is not as it should be; the message shows what it is."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was done, how long it took and might have taken, and what was found; `wrong`: why it fell short."""
+
+    scenario: str
+    title: str
+    seconds: float
+    limit: float
+    found: str
+    wrong: str = ""
+
+
+@dataclass
+class Rig:
+    """What a scenario has at hand. Whatever it asks for ends with its step's time."""
+
+    machine: Machine
+    scenario: str = ""
+    steps: list[Step] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    _deadline: float = 0.0
+    _found: list[str] = field(default_factory=list)
+
+    # ------------------------------------------------------------------------------------------------------- steps
+
+    @contextlib.contextmanager
+    def step(self, title: str, seconds: float) -> Iterator[None]:
+        """A step; it is told when it ends, and fails the scenario if it does not come out well in its time."""
+        started = time.monotonic()
+        self._deadline, self._found = started + seconds, []
+        wrong = ""
+        try:
+            yield
+        except (Failed, MachineError) as error:
+            wrong = str(error)
+        taken = time.monotonic() - started
+        step = Step(self.scenario, title, taken, seconds, "; ".join(self._found), wrong)
+        self.steps.append(step)
+        tell(f"  {taken:6.1f} s  {title}" + (f": {step.found}" if step.found else ""))
+        if wrong:
+            tell(f"           FALLS SHORT: {wrong}")
+            raise Failed(wrong)
+
+    def found(self, what: str) -> None:
+        """Something worth telling beside the step."""
+        self._found.append(what)
+
+    def check(self, holds: bool, what: str) -> None:
+        """Fail with a sentence that shows what was found, unless it holds."""
+        if not holds:
+            raise Failed(what)
+
+    def left(self) -> float:
+        """Seconds that this step still has."""
+        return max(self._deadline - time.monotonic(), 0.1)
+
+    # ---------------------------------------------------------------------------------------------------- domain 0
+
+    def dom0(self, do: str, **arguments: Any) -> Any:
+        """Ask the agent of domain 0; it gives up a little before the step does."""
+        return self.machine.ask(do, self.left() + 5, **arguments)
+
+    def run(self, *argv: str, code: int | None = 0) -> str:
+        """Run a program in domain 0; what it said. Fails unless it ends with `code`."""
+        done = self.dom0("run", argv=list(argv), timeout=self.left())
+        if code is not None and done["code"] != code:
+            raise Failed(f"{' '.join(argv)} ended with {done['code']}, not {code}: {done['said'][-800:]}")
+        return str(done["said"])
+
+    def timed(self, *argv: str) -> float:
+        """Run a program in domain 0 that must end well; how many seconds it took there."""
+        done = self.dom0("run", argv=list(argv), timeout=self.left())
+        if done["code"] != 0:
+            raise Failed(f"{' '.join(argv)} ended with {done['code']}: {done['said'][-800:]}")
+        return float(done["seconds"])
+
+    def service(self, name: str, *argv: str) -> None:
+        """Start a program in domain 0 that goes on."""
+        self.dom0("start", name=name, argv=list(argv))
+
+    def says(self, name: str, pattern: str, beyond: int = 0) -> int:
+        """Wait until a program of domain 0 has said something."""
+        return int(
+            self.dom0("await_text", path=f"/tmp/{name}.log", pattern=pattern, timeout=self.left(), beyond=beyond)
+        )
+
+    # ------------------------------------------------------------------------------------------------ other domains
+
+    def create(self, config: str, *settings: str) -> int:
+        """Make a domain by its xl file, with further settings; its number."""
+        said = self.run("xl", "create", f"/run/{config}.cfg", *settings)
+        name = next((found[1] for one in settings if (found := re.fullmatch(r"name='(.*)'", one))), config)
+        domid = self.dom0("domid", name=name)
+        self.check(domid is not None, f"xl create has made no domain {name!r}: {said}")
+        return int(domid)
+
+    def console_says(self, name: str, pattern: str, beyond: int = 0) -> int:
+        """Wait until the console of a domain shows something; where it ends."""
+        path = f"{CONSOLES}/guest-{name}.log"
+        return int(self.dom0("await_text", path=path, pattern=pattern, timeout=self.left(), beyond=beyond))
+
+    def await_agent(self, domid: int) -> None:
+        """Wait until a guest's agent is there."""
+        self.await_node(f"/local/domain/{domid}/data/ready", "1")
+
+    def await_node(self, path: str, *values: str | None) -> str | None:
+        """Wait until a node of xenstore has one of these values."""
+        value: str | None = self.dom0("await_node", path=path, values=list(values), timeout=self.left())
+        return value
+
+    def node(self, path: str) -> str | None:
+        """A node of xenstore."""
+        value: str | None = self.dom0("node", path=path)
+        return value
+
+    def guest(self, domid: int, do: str, **arguments: Any) -> Any:
+        """Ask the agent of a guest."""
+        return self.dom0("ask", domid=domid, request={"do": do, "with": arguments}, timeout=self.left())
+
+    def destroy(self, *names: str) -> None:
+        """Destroy domains; xl must find nothing to complain of."""
+        for name in names:
+            said = self.run("xl", "destroy", name)
+            self.check(not re.search("error|unable|timed out", said), f"xl destroy {name} says: {said}")
+
+    def collect(self, folder: Path) -> None:
+        """Bring the logs of all domains here."""
+        self._deadline = time.monotonic() + 60
+        kept = self.dom0("collect", paths=[CONSOLES, "/var/log/xen", "/tmp"])
+        tell(f"logs of {', '.join(kept)} are in {folder}")
+
+
+def tell(line: str) -> None:
+    """Say something to whoever watches."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
