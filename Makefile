@@ -15,7 +15,7 @@ help:
 	@echo 'make test     run the linters and the tests'
 	@echo 'make xen-test serve real Linux guests on real Xen, in QEMU'
 	@echo 'make lint     run ruff, mypy and import-linter only'
-	@echo 'make soak     look for a second proof of every fact, without our lemmas (hours at most)'
+	@echo 'make soak     look for a second proof of every fact, and send 10 000 commands to a TPM (hours at most)'
 	@echo 'make bench    measure the prover and the searches'
 	@echo 'make setup    make .venv (the others do so by themselves)'
 	@echo 'make lock     resolve requirements/locked.txt anew'
@@ -39,6 +39,7 @@ lint: setup
 
 soak: setup
 	$(BIN)/vtpmspec explore --all --seconds 60
+	$(BIN)/python -m tests.impl.tis.soak
 
 bench: setup
 	$(BIN)/pytest -s -o addopts=--import-mode=importlib tests/benchmarks
