@@ -157,6 +157,7 @@ class Backend:
         if device is None:
             device = self._new_device(name)
             if name in self._left and not device.is_new():
+                device.close_again()
                 return
             if not device.find():
                 return
@@ -168,7 +169,13 @@ class Backend:
                 return
             self._devices[name] = device
         device.look()
+        self._follow(device)
+
+    def _follow(self, device: BackendDevice) -> None:
+        """Settle; a device that was made anew while the old one was being closed is looked at next."""
         self._settle(device)
+        if device.device not in self._devices and device.is_new():
+            self._look(device.device)
 
     def _new_device(self, name: Device) -> BackendDevice:
         return BackendDevice(
@@ -296,7 +303,7 @@ class Backend:
             self._finish(job.device, job.connection, answer)
         else:
             self._report(job.device.device, "backend_drops_stale_answer")
-            self._settle(job.device)
+            self._follow(job.device)
 
     def _finish(self, device: BackendDevice, connection: Connection, answer: bytes | EngineError) -> None:
         connection.ring.finish(b"" if isinstance(answer, EngineError) else answer)

@@ -67,19 +67,12 @@ class BackendDevice:
         return self._own() is S.INITIALISING
 
     def find(self) -> bool:
-        """Whether the device's node is there, is whole, and is this backend's to serve; then it is tracked.
-
-        One that the toolstack is taking away already is closed, and left alone.
-        """
+        """Whether the device's node is there, is whole, and is this backend's to serve; then it is tracked."""
         store, directory = self._store, self._directory
         whole = store.read(f"{directory}/frontend") == self._frontend.encode() and (
             nodes.parse_uuid(store.read(f"{directory}/uuid")) is not None
         )
         if not whole or self._own() is S.UNKNOWN:
-            return False
-        if not self._online():
-            self.leaving = True
-            self._close()
             return False
         self.tracked = True
         self.leaving = False
@@ -97,12 +90,20 @@ class BackendDevice:
             self._store.read(f"{frontend}/ring-ref"), self._store.read(f"{frontend}/event-channel")
         )
         self._seen_v2 = self._store.read(f"{frontend}/feature-protocol-v2") == nodes.VERSION
-        if own is S.UNKNOWN or self._seen is S.UNKNOWN or not self._online():
+        remade = own is S.INITIALISING  # by the toolstack: what was known of the device is over
+        if remade or own is S.UNKNOWN or self._seen is S.UNKNOWN or not self._online():
             self.leaving = True
         self._step("backend_looks")
+        if remade:
+            self._write_version()
         for name, step in self._owed():
             if step():
                 self._step(name)
+
+    def close_again(self) -> None:
+        """Answer a toolstack that asks for what is closed already."""
+        if self._own() is S.CLOSING:
+            self.retire()
 
     def retire(self) -> None:
         """Close the device although nobody asked for it."""

@@ -128,6 +128,7 @@ class _Served:
     view: _View = _NOTHING
     published: tuple[int, int] | None = None  # the keys of the newest connection
     published_exists: bool = False
+    used: bool = False  # the backend has held that connection
     read_ref: str | None = None
     read_port: str | None = None
     mapped: int | None = None  # the grant reference
@@ -357,6 +358,8 @@ class _Reader:
             self._act(served, origin, "driver_writes_frontend_version", version=new.fe_v2)
         if old.keys != new.keys:
             self._publish(served, new.keys, origin)
+        elif served.used and served.mapped is None and _opens(new.fe) and not _opens(old.fe):
+            self._publish_anew(served, origin)
         if old.be != new.be:
             self._act(served, origin, "driver_writes_backend_state", state=new.be)
         if old.fe != new.fe or written == self._front(served) + "/state":
@@ -368,11 +371,17 @@ class _Reader:
         elif keys == served.published:
             self._act(served, origin, "driver_publishes_again")
         else:
-            page = self.pages.get((served.device.domain, keys[0]))
-            served.published, served.published_exists = keys, page is not None
-            self._act(served, origin, "driver_publishes_another_page", exists=page is not None)
-            if page is not None:
-                self._header(served, page, range(8), origin, only_news=True)
+            served.published = keys
+            self._publish_anew(served, origin)
+
+    def _publish_anew(self, served: _Served, origin: Origin) -> None:
+        """The keys that were published last are those of another connection than before, if only in use."""
+        assert served.published is not None
+        page = self.pages.get((served.device.domain, served.published[0]))
+        served.published_exists, served.used = page is not None, False
+        self._act(served, origin, "driver_publishes_another_page", exists=page is not None)
+        if page is not None:
+            self._header(served, page, range(8), origin, only_news=True)
 
     def _page(self, domain: int, ref: int, origin: Origin) -> SharedPage:
         """A page of the stand-in, which grants it from the first store on."""
@@ -544,7 +553,7 @@ class _Reader:
         if served.failed:
             served.failed = False
             self._act(served, entry.origin, "driver_fails_no_more")
-        served.port, served.remote_port = port, remote
+        served.port, served.remote_port, served.used = port, remote, True
         self._act(served, entry.origin, "backend_maps")
 
     def _unmap(self, entry: Seen) -> None:
@@ -743,6 +752,11 @@ class _Reader:
             return shown_data(entry[name])
         except ValueError:
             raise Malformed(self.file, entry.origin.line, f"{name} is not in hexadecimal digits") from None
+
+
+def _opens(state: XenbusState) -> bool:
+    """A frontend in this state wants to be served."""
+    return state in (XenbusState.INITIALISED, XenbusState.CONNECTED)
 
 
 def _tracks(opened: bool) -> StateTest:  # noqa: FBT001
