@@ -119,7 +119,7 @@ PLANTED = (
     ),
     Planted(
         "a response is awaited for two seconds, whatever the command", driver,
-        "duration(command).value if timeout is None else timeout", "0.75", "edk2",
+        "self._durations[duration(command)] if timeout is None else timeout", "0.75", "edk2",
     ),
     Planted(
         "words are written to a FIFO that takes bytes", driver,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 from vtpm_impl.engines import EngineError
+from vtpm_impl.tis import registers
 from vtpm_impl.tis.devmem import DevMem
 from vtpm_impl.tis.driver import Driver
 from vtpm_impl.tis.errors import TisError
 from vtpm_impl.tis.options import OptionError, Options, parse
 from vtpm_impl.tis.port import Interrupts, Port
 from vtpm_impl.tis.qtest import QTest
+from vtpm_impl.tis.registers import Interface
 from vtpm_impl.tpm import requests
 
 USAGE = "devmem or qtest:SOCKET, and options of Xen's manager after commas"
@@ -31,8 +34,8 @@ def tis_engine(text: str, *, through: Callable[[Port], Port] = lambda port: port
         raise OptionError(f"'tpmdriver={options.tpmdriver}' is no driver of hardware; here it is tpm_tis")
     if kind == "devmem":
         return _opened(through(DevMem(options.tpmiomem)), None, options)
-    registers = QTest.at(Path(where), base=options.tpmiomem)
-    return _opened(through(registers), registers, options)
+    machine = QTest.at(Path(where), base=options.tpmiomem)
+    return _opened(through(machine), machine, options)
 
 
 def _opened(port: Port, interrupts: Interrupts | None, options: Options) -> Driver:
@@ -45,6 +48,13 @@ def _opened(port: Port, interrupts: Interrupts | None, options: Options) -> Driv
         driver.close()
         raise
     return driver
+
+
+def learn_limits(driver: Driver) -> None:
+    """Let the driver wait as long as its TPM tells, where it does: a TPM 1.2 that has been started. EngineError."""
+    if registers.interface(driver.identify().capability) != Interface.TPM_2_0:
+        with contextlib.suppress(requests.Refused):
+            driver.wait_as_told(*requests.limits(driver.transmit))
 
 
 def use_interrupt(driver: Driver, interrupts: Interrupts | None, line: int | None) -> None:

@@ -35,13 +35,15 @@ def make_engine(text: str) -> tuple[Engine, range]:
     if kind == "swtpm" and path:
         return SocketTpm(Path(path), control=Path(control) if control else None), range(5 if control else 1)
     if kind == "tis":
-        from vtpm_impl.engines.tis import tis_engine
+        from vtpm_impl.engines.tis import learn_limits, tis_engine
         from vtpm_impl.tis.options import OptionError
 
         try:
-            return tis_engine(where), range(5)
+            driver = tis_engine(where)
         except OptionError as error:
             raise NoSuchEngine(str(error)) from None
+        learn_limits(driver)
+        return driver, range(5)
     raise NoSuchEngine(f"{text!r} is no engine: echo, swtpm:SOCKET, swtpm:SOCKET,CONTROL or tis:WHERE is meant")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from vtpm_impl.tis import registers
@@ -19,7 +19,15 @@ from vtpm_impl.tis.interrupt import Line
 from vtpm_impl.tis.page import Page
 from vtpm_impl.tis.port import Clock, Interrupts, MachineClock, Port
 from vtpm_impl.tis.registers import DID_VID, INTF_CAPABILITY, LOCALITIES, RID, Access, Sts, burst_count
-from vtpm_impl.tis.timeouts import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_TRUST, Timeouts
+from vtpm_impl.tis.timeouts import (
+    DURATIONS,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    LONGEST_TRUST,
+    Timeouts,
+    told_durations,
+    told_timeouts,
+)
 from vtpm_impl.tpm import header
 from vtpm_impl.tpm.commands import duration
 
@@ -47,6 +55,7 @@ class Driver:
     ) -> None:
         """Polls, and touches nothing yet. `locality`: of commands that name none. Raises ValueError for it."""
         timeouts = timeouts or Timeouts()
+        self._durations = DURATIONS
         self._clock = clock or MachineClock()
         self._port = port
         self._pages = [Page(port, number, timeouts, self._clock) for number in LOCALITIES]
@@ -71,7 +80,9 @@ class Driver:
             self._drop.clear()
             fifo.send(command, status)
             page.command(Sts.GO)
-            response = fifo.receive(self._await_response(page, duration(command).value if timeout is None else timeout))
+            response = fifo.receive(
+                self._await_response(page, self._durations[duration(command)] if timeout is None else timeout)
+            )
             page.command(_COMMAND_READY)
             if page.is_wanted_by_others():
                 self._give_back()
@@ -117,6 +128,14 @@ class Driver:
     def access(self, locality: int) -> int:
         """What ACCESS of a locality reads; see `registers.Access`. Raises CarrierError."""
         return self._page(locality).read(registers.ACCESS)
+
+    def wait_as_told(self, timeouts: Sequence[int], durations: Sequence[int]) -> None:
+        """Wait as long as a TPM tells, in microseconds: time-outs A to D; short, medium and long durations."""
+        told = told_timeouts(timeouts)
+        with self._lock:
+            self._durations = told_durations(durations)
+            for page in self._pages:
+                page.timeouts = told
 
     def use_interrupt(self, interrupts: Interrupts, line: int) -> None:
         """Wait for this interrupt from now on, and look at the device without one only rarely. Raises CarrierError."""

@@ -1,8 +1,25 @@
-"""How long a driver waits: the time-outs A to D of the interface, in seconds, and how often it looks meanwhile."""
+"""How long a driver waits: the time-outs A to D, the durations of commands, and how often it looks meanwhile.
+
+A TPM 1.2 can be asked for its own figures. Some tell nothing, some tell milliseconds for microseconds, and some tell
+too little: what is told makes a wait longer, within bounds, and never shorter. Here everything is in seconds.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Final
+
+from vtpm_impl.tpm.durations import Duration
+
+LONGEST: Final = 60.0
+"""Of a time-out: a device that asks for more is not believed."""
+
+LONGEST_DURATION: Final = 600.0
+"""Of a command."""
+
+DURATIONS: Final[Mapping[Duration, float]] = {one: one.value for one in Duration}
+"""How long commands may take where the TPM has told nothing."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +37,25 @@ class Timeouts:
                 raise ValueError(f"time-out {name.upper()} of {seconds} s; it is more than 0 and at most {LONGEST:g}")
 
 
-LONGEST = 60.0
-"""Seconds; a device that asks for more of its driver is not believed."""
+def told_timeouts(microseconds: Sequence[int]) -> Timeouts:
+    """The time-outs that a TPM tells, A to D, of any 32-bit values."""
+    unit = _unit(microseconds[0])
+    usual = astuple(Timeouts())
+    return Timeouts(*(min(max(least, told * unit), LONGEST) for least, told in zip(usual, microseconds, strict=True)))
+
+
+def told_durations(microseconds: Sequence[int]) -> Mapping[Duration, float]:
+    """The durations with those that a TPM tells, short, medium and long, of any 32-bit values."""
+    unit = _unit(microseconds[0])
+    classes = (Duration.SHORT, Duration.MEDIUM, Duration.LONG)
+    told = {one: told * unit for one, told in zip(classes, microseconds, strict=True)}
+    return {one: min(max(least, told.get(one, 0.0)), LONGEST_DURATION) for one, least in DURATIONS.items()}
+
+
+def _unit(first: int) -> float:
+    """Seconds of what is told: no TPM means less than a millisecond by its first figure."""
+    return 1e-3 if first < 1000 else 1e-6
+
 
 FIRST_PAUSE = 0.0001
 """Seconds before the device is looked at a second time; each pause is twice the one before."""

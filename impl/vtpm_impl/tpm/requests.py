@@ -6,7 +6,7 @@ They are what a person asks a TPM, and change nothing but TPM_Startup.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from vtpm_impl.tpm import commands, family, header, return_codes
@@ -88,6 +88,17 @@ def facts(transmit: Transmit, of: Family) -> Facts:
     return Facts(
         of, _text(word(0x105)), name, f"level {level}, revision {revision / 100:.2f}", ".".join(map(str, firmware))
     )
+
+
+def limits(transmit: Transmit) -> tuple[Sequence[int], Sequence[int]]:
+    """The time-outs and the durations that a TPM 1.2 tells, four and three numbers, in microseconds. Raises Refused."""
+    found = []
+    for number, count in ((0x115, 4), (0x120, 3)):  # TPM_CAP_PROP_TIS_TIMEOUT, TPM_CAP_PROP_DURATION
+        body = _asked(transmit, _packed(_COMMAND_1_2, 0x65, ">III", 5, 4, number))
+        if len(body) != 4 + 4 * count or int.from_bytes(body[:4], "big") != 4 * count:
+            raise Refused(f"TPM_GetCapability: {len(body)} bytes for property {number:#x}; it has {4 + 4 * count}")
+        found.append(struct.unpack_from(f">{count}I", body, 4))
+    return found[0], found[1]
 
 
 def pcr_read(transmit: Transmit, of: Family, index: int, bank: str) -> bytes:

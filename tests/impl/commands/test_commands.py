@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from tests.impl.xenbus.ends import answer, command
+from tests.peers import tpm_machine
 
 from vtpm_impl.engines import EngineError
 from vtpm_impl.engines.socket import SocketTpm
@@ -162,6 +163,26 @@ def test_swtpm_answers_through_a_vtpm(folder: Path, start: Callable[..., Started
     assert exchange(folder / "tpm1", LOCALITY_OF_PCR_RESET)[6:10].hex() == "00000907"
     for end in using:
         assert end.interrupt() == 0
+
+
+def test_the_hardware_tpm_answers_through_a_vtpm(folder: Path, start: Callable[..., Started]) -> None:
+    tpm_machine.required()
+    where = ("--run-dir", str(folder / "run"))
+    with tpm_machine.started(folder, listens=True) as registers:
+        serving = start("backend", "--platform", "host", "--domain", "2", "--engine", f"tis:{registers},tpmirq=probe")
+        assert " serves vTPMs with tis:" in serving.line()
+        using = start(
+            "frontend", "--platform", "host", "--domain", "1", "--listen", str(folder / "tpm1"), "--locality", "2"
+        )
+        using.line()
+        assert vtpm("device", "create", "1", "2", *where)[0] == 0
+        assert " is at " in using.line()
+        startup = bytes.fromhex("00c10000000c000000990001")
+        assert exchange(folder / "tpm1", startup).hex() == "00c40000000a00000000"
+        reset = bytes.fromhex("00c10000000f000000c8" + "0003000010")  # PCR 20, which locality 2 may
+        assert exchange(folder / "tpm1", reset).hex() == "00c40000000a00000000"
+        assert using.interrupt() == 0
+        assert serving.interrupt() == 0
 
 
 def test_a_tpm_that_is_not_there_is_an_error_of_the_engine(folder: Path) -> None:

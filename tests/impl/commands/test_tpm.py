@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -78,43 +77,9 @@ def test_a_command_is_sent_and_its_answer_explained(folder: Path) -> None:
 @pytest.mark.parametrize("listens", [True, False], ids=["qemu-listens", "qemu-connects"])
 def test_a_qemu_of_the_users_is_used(folder: Path, listens: bool) -> None:
     tpm_machine.required()
-    at = folder / "qtest"
-    (folder / "state").mkdir()
-    tpm, control = socket.socketpair()
-    with (
-        subprocess.Popen(
-            ["swtpm", "socket", "--tpmstate", f"dir={folder}/state", "--ctrl", f"type=unixio,clientfd={tpm.fileno()}"],
-            pass_fds=[tpm.fileno()],
-        ) as swtpm
-    ):  # fmt: skip
-        command = [
-            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-S", "-m", "16", "-display", "none",
-            "-nodefaults", "-qtest-log", "/dev/null", "-chardev", f"socket,id=tpm,fd={control.fileno()}",
-            "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0",
-            "-qtest", f"unix:{at}" + (",server=on,wait=off" if listens else ""),
-        ]  # fmt: skip
-        qemu: list[subprocess.Popen[bytes]] = []
-
-        def start() -> None:
-            qemu.append(subprocess.Popen(command, pass_fds=[control.fileno()]))
-
-        if listens:
-            start()
-            while not at.exists():
-                assert qemu[0].poll() is None
-                threading.Event().wait(0.01)
-        else:
-            threading.Timer(1.5, start).start()
-        try:
-            code, said = vtpm("pcr-read", "0", "--tis", f"qtest:{at},tpmlocality=2,tpmirq=probe", "--startup")
-            assert (code, said) == (0, f"0  {ZEROS['1.2']}\n")
-        finally:
-            for process in qemu:
-                process.kill()
-                process.wait()
-            swtpm.kill()
-            for one in (tpm, control):
-                one.close()
+    with tpm_machine.started(folder, listens=listens, after=0.0 if listens else 1.0) as where:
+        code, said = vtpm("pcr-read", "0", "--tis", f"{where},tpmlocality=2,tpmirq=probe", "--startup")
+        assert (code, said) == (0, f"0  {ZEROS['1.2']}\n")
 
 
 def test_a_tpm_behind_a_socket_is_used(folder: Path) -> None:
