@@ -278,7 +278,7 @@ class Frontend:
         state = self._backend_state()
         if state in (S.UNKNOWN, S.CLOSING, S.CLOSED) or self._own() in (S.UNKNOWN, S.INITIALISING):
             self._report("frontend_loses_device")
-            self.close()
+            self.close(timeout=0)  # whoever waits for an answer is told now
             raise DeviceLost(f"the backend of {self._directory} is {state.name}")
 
     # --------------------------------------------------------------------------------------------------------- nodes

@@ -10,7 +10,7 @@ from vtpm_model.driven import DRIVEN
 from vtpm_traces.conform.player import Conversation
 from vtpm_traces.observe import Recording
 from vtpm_traces.recordings import tpmback, tpmfront
-from vtpm_traces.recordings.script import Entry, entries_of
+from vtpm_traces.recordings.script import Entry, Malformed, entries_of
 from vtpm_traces.search import explain
 from vtpm_traces.verdict import Outcome
 
@@ -36,11 +36,15 @@ class Judged:
 
 
 def judge(conversation: Conversation, name: str) -> Judged:
-    """Hold a conversation against the true model. Its log must be one that the world wrote."""
+    """Hold a conversation against the true model."""
     if conversation.fault:
         return Judged(conversation.fault, "fault", len(conversation.log))
-    entries = entries_of(enumerate(conversation.log, 1), name)
-    for recording in READERS[conversation.end](entries, name, name).values():
+    try:
+        entries = entries_of(enumerate(conversation.log, 1), name)
+        recordings = READERS[conversation.end](entries, name, name)
+    except Malformed as why:
+        return Judged(f"the log cannot be read: {why}", undecided=True)
+    for recording in recordings.values():
         verdict = explain(DRIVEN, recording)
         if verdict.outcome is Outcome.REFUSED:
             stuck = verdict.stuck[0]

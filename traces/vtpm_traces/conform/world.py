@@ -109,6 +109,7 @@ class World:
         self._locality = 0
         self._asked = False  # the application holds a command
         self._wished = ""  # what a frontend's application waits for
+        self._opened = False  # it has tried to open its device
         self._note("stores_follow")
 
     # ----------------------------------------------------------------------------------------------- what is written
@@ -144,6 +145,8 @@ class World:
                 raise ValueError("a run is for the player")
             case Start() | Stop() | Command() if self.end == "frontend" and self._wished:
                 return  # an application asks for one thing at a time
+            case Stop() | Command() if self.end == "frontend" and not self._opened:
+                return  # and of a device that it has tried to open
             case _:
                 self.note_step(words)
         match step:
@@ -206,7 +209,7 @@ class World:
 
     def _queue(self, event: str, **values: object) -> None:
         if event in ("open", "command", "close"):
-            self._wished = event
+            self._wished, self._opened = event, True
         self._events.append({"event": event, **values})
 
     def next_event(self) -> dict[str, Any] | None:

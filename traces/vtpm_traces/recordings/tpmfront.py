@@ -74,6 +74,9 @@ _WRITERS = tuple(
 )
 """Actions that write the frontend's state node."""
 
+GIVING_UP = frozenset({"frontend_loses_device", "frontend_starts_closing", "frontend_closes"})
+"""What a frontend may put off while a backend that was closed before may not have seen yet that it is back."""
+
 _WITHOUT_MEANING = frozenset(
     {
         "log", "create_thread", "thread_exit", "xs_ls", "xs_watch", "xs_unwatch", "watch_event", "evtchn_mask",
@@ -127,6 +130,7 @@ class _Opened:
     published: bool = False
     failed: bool = False
     awaited: bool = False  # the application waits for its frontend to be open
+    found_closed: bool = False  # the backend was closed when the frontend came back, and may not have seen it yet
     freed: bool = True  # the page's memory was given back, or there was none
 
 
@@ -161,7 +165,9 @@ class _Reader:
             half = "a page without a port" if self.now.port is None else "a port without a page"
             self._say(impossible(origin, f"at rest the frontend keeps {half}"))
         rest = Origin(origin.file, origin.line, f"{origin.text}; after it the frontend is at rest")
-        self._say(Quiescent(rest, frozenset({Actor.FRONTEND})))
+        self.now.found_closed &= self.now.view.be in (XenbusState.CLOSING, XenbusState.CLOSED)
+        excused = GIVING_UP if self.now.awaited and self.now.found_closed else frozenset()
+        self._say(Quiescent(rest, frozenset({Actor.FRONTEND}), excused))
         if self.now.awaited:
             told = Origin(origin.file, origin.line, f"{origin.text}; after it the application still waits")
             self._say(Holds(told, lambda now: not (now.open and now.peer_v2)))
@@ -340,6 +346,7 @@ class _Reader:
             self._act(origin, "frontend_retracts_keys")
         if now.view.fe != old.fe:
             target = now.view.fe
+            now.found_closed = now.view.be in (XenbusState.CLOSING, XenbusState.CLOSED)
             self._say(Happened(origin, _WRITERS, lambda before, step, after: bool(after.fe_state == target)))
             gone = (XenbusState.UNKNOWN, XenbusState.CLOSING, XenbusState.CLOSED)
             if target in gone and now.view.be in gone:  # the application does not want it open any more
@@ -511,7 +518,8 @@ class _Reader:
         if entry["ok"]:
             self._say(Holds(entry.origin, lambda s: bool(s.open and s.peer_v2 and s.fe_state == XenbusState.CONNECTED)))
             return
-        if now.view.complete and not now.published and not now.failed:
+        there = now.view.complete and now.view.be is not XenbusState.UNKNOWN
+        if there and not now.published and not now.failed:
             self._say(impossible(entry.origin, "nothing kept the frontend from opening the device"))
         self._say(Holds(entry.origin, lambda s: not s.open))
         self._act(entry.origin, "driver_wants", wish=Wish.CLOSED)
