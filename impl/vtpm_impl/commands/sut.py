@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from vtpm_impl.commands.tis_sut import TIS_ENDS, tis_sut
 from vtpm_impl.commands.xenstore import FALLS_SHORT, WRONG_USE
 from vtpm_impl.engines import EngineError
 from vtpm_impl.ring.frontend import RingError
@@ -35,15 +36,28 @@ class _Over(Exception):
         self.again = again
 
 
-def sut(end: Annotated[str, typer.Argument(metavar="END", help="frontend or backend.")]) -> None:
+def sut(
+    end: Annotated[str, typer.Argument(metavar="END", help="frontend, backend, tis-driver or tis-device.")],
+    *,
+    tis: Annotated[
+        str | None, typer.Option("--tis", metavar="WHERE", help="The device's registers; else QEMU makes one.")
+    ] = None,
+) -> None:
     """Be a frontend or a backend that a harness tests, speaking the protocol vtpm-sut/1.
 
-    It is meant to be run by the harness: vtpmspec conform -- vtpm sut backend
+    It is meant to be run by the harness: vtpmspec conform -- vtpm sut backend. A driver of the hardware TPM, or a TPM
+    behind its registers, speaks the protocol vtpm-tis/1.
 
     Example: vtpm sut frontend
+
+    Example: vtpm sut tis-device --tis qtest:/run/qtest.sock
     """
-    if end not in ENDS:
-        typer.echo(f"vtpm: {end!r} is no end of a device: {' or '.join(ENDS)} is meant", err=True)
+    if end in TIS_ENDS:
+        tis_sut(end, tis)
+        return
+    if end not in ENDS or tis is not None:
+        told = f"--tis {tis}: it is for tis-device" if end in ENDS else f"{end!r} is no end of a device"
+        typer.echo(f"vtpm: {told}: {', '.join((*ENDS, *TIS_ENDS))} are meant", err=True)
         raise typer.Exit(WRONG_USE)
     while True:
         # each conversation in a process of its own, which is all that there is to forget

@@ -25,6 +25,12 @@ def tis_engine(text: str, *, through: Callable[[Port], Port] = lambda port: port
 
     Raises OptionError for a text that names none, and EngineError where there is no TPM.
     """
+    port, interrupts, options = registers_at(text)
+    return _opened(through(port), interrupts, options)
+
+
+def registers_at(text: str) -> tuple[Port, Interrupts | None, Options]:
+    """The registers that a text names, who tells of their interrupts, and what else it says; raises the same."""
     carrier, *words = text.split(",")
     kind, _, where = carrier.partition(":")
     if not (carrier == "devmem" or (kind == "qtest" and where)):
@@ -33,9 +39,9 @@ def tis_engine(text: str, *, through: Callable[[Port], Port] = lambda port: port
     if options.tpmdriver != "tpm_tis":
         raise OptionError(f"'tpmdriver={options.tpmdriver}' is no driver of hardware; here it is tpm_tis")
     if kind == "devmem":
-        return _opened(through(DevMem(options.tpmiomem)), None, options)
+        return DevMem(options.tpmiomem), None, options
     machine = QTest.at(Path(where), base=options.tpmiomem)
-    return _opened(through(machine), machine, options)
+    return machine, machine, options
 
 
 def _opened(port: Port, interrupts: Interrupts | None, options: Options) -> Driver:

@@ -18,6 +18,9 @@ from vtpm_impl.tis.registers import BASE
 PATIENCE: Final = 60.0
 """Seconds for one access: QEMU's TPM holds up the whole machine while a command that is aborted runs to its end."""
 
+LONGEST: Final = 1000
+"""Bytes of a line of QEMU's."""
+
 _LETTER: Final = {8: "b", 16: "w", 32: "l"}
 
 
@@ -53,7 +56,15 @@ class QTest:
 
     def read(self, offset: int, width: int) -> int:
         """Let QEMU read."""
-        return int(self._ask(f"read{_LETTER[width]} {self._base + offset:#x}"), 16)
+        request = f"read{_LETTER[width]} {self._base + offset:#x}"
+        told = self._ask(request)
+        try:
+            value = int(told, 16)
+        except ValueError:
+            value = -1
+        if not 0 <= value < 1 << width:
+            raise CarrierError(f"QEMU answers {told!r} to {request!r}; a number of {width} bits is meant")
+        return value
 
     def write(self, offset: int, width: int, value: int) -> None:
         """Let QEMU write."""
@@ -97,6 +108,8 @@ class QTest:
     def _line(self, seconds: float) -> str:
         self._stream.settimeout(seconds)
         while b"\n" not in self._held:
+            if len(self._held) > LONGEST:
+                raise CarrierError(f"QEMU says a line of more than {LONGEST} bytes: {self._held[:40]!r}")
             try:
                 piece = self._stream.recv(4096)
             except TimeoutError:
