@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     ends = parser.add_subparsers(dest="end", required=True)
     backend = ends.add_parser("backend", help="serve every vTPM that the toolstack gives this domain")
     backend.add_argument("--engine", default="echo", help="echo, swtpm:SOCKET, swtpm:SOCKET,CONTROL, or tis:devmem")
+    backend.add_argument("--record", action="store_true", help="print what is read, written and seen, a JSON line each")
     frontend = ends.add_parser("frontend", help="let programs use this domain's vTPM at a socket")
     frontend.add_argument("--listen", type=Path, required=True, metavar="SOCKET", help="the Unix socket to make")
     frontend.add_argument("--handle", type=int, default=0, help="the number of the device")
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     asked = parser.parse_args(arguments)
     try:
-        return _backend(asked.engine) if asked.end == "backend" else _frontend(asked)
+        return _backend(asked.engine, record=asked.record) if asked.end == "backend" else _frontend(asked)
     except NoSuchEngine as error:
         _complain(str(error))
         return 2
@@ -42,11 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _backend(named: str) -> int:
+def _backend(named: str, *, record: bool) -> int:
     engine, localities = make_engine(named)
     try:
         with LinuxPlatform() as platform:
-            serve_backend(platform, engine, localities, named, _say)
+            serve_backend(platform, engine, localities, named, _say, _say if record else None)
     finally:
         engine.close()
     return 0

@@ -14,10 +14,19 @@ from pathlib import Path
 from tests.xen import images
 from tests.xen.machine import Machine, MachineError
 from tests.xen.packages import PackagesMissing
+from tests.xen.recordings import judge
 from tests.xen.rig import Failed, Rig, tell
 from tests.xen.scenarios.boot import boot
+from tests.xen.scenarios.latency import latency
+from tests.xen.scenarios.leaving import leaving
+from tests.xen.scenarios.migration import migration
+from tests.xen.scenarios.neighbours import neighbours
+from tests.xen.scenarios.ours import ours
+from tests.xen.scenarios.tis import tis
 
-SCENARIOS: dict[str, Callable[[Rig], None]] = {"boot": boot}
+SCENARIOS: dict[str, Callable[[Rig], None]] = {
+    scenario.__name__: scenario for scenario in (boot, leaving, migration, neighbours, ours, tis, latency)
+}
 
 NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "swtpm": "swtpm", "apt-get": "apt", "dpkg-deb": "dpkg"}
 BOOT_LIMIT = 180.0
@@ -45,9 +54,8 @@ def main() -> int:
         folder = asked.keep.absolute() if asked.keep else Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         wrong = _run(built, folder, asked.scenario or list(SCENARIOS))
-    tell(
-        f"{'everything holds' if not wrong else 'falls short: ' + ', '.join(wrong)}, {time.monotonic() - started:.0f} s"
-    )
+    verdict = f"falls short: {', '.join(wrong)}" if wrong else "everything holds"
+    tell(f"{verdict}, {time.monotonic() - started:.0f} s")
     return 1 if wrong else 0
 
 
@@ -74,9 +82,12 @@ def _run(built: images.Images, folder: Path, names: list[str]) -> list[str]:
             rig.collect(folder)
         except MachineError as error:
             tell(f"the logs are lost: {error}")
-        (folder / "steps.json").write_text(
-            json.dumps({"steps": [vars(step) for step in rig.steps], "figures": rig.figures}, indent=1)
-        )
+    tell("recordings: what was recorded of Linux' frontends and our backend is a run of the specification")
+    judged = judge(machine.share / "logs", rig.linux)
+    if any(step.wrong for step in judged):
+        wrong.append("recordings")
+    told = {"steps": [vars(step) for step in (*rig.steps, *judged)], "figures": rig.figures}
+    (folder / "steps.json").write_text(json.dumps(told, indent=1))
     return wrong
 
 

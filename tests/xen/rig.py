@@ -40,6 +40,8 @@ class Rig:
     scenario: str = ""
     steps: list[Step] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
+    linux: set[int] = field(default_factory=set)
+    """Domains whose vTPM Linux' own driver used."""
     _deadline: float = 0.0
     _found: list[str] = field(default_factory=list)
 
@@ -110,16 +112,22 @@ class Rig:
 
     def create(self, config: str, *settings: str) -> int:
         """Make a domain by its xl file, with further settings; its number."""
-        said = self.run("xl", "create", f"/run/{config}.cfg", *settings)
+        self.run("xl", "create", f"/run/{config}.cfg", *settings)
         name = next((found[1] for one in settings if (found := re.fullmatch(r"name='(.*)'", one))), config)
-        domid = self.dom0("domid", name=name)
-        self.check(domid is not None, f"xl create has made no domain {name!r}: {said}")
-        return int(domid)
+        return self.await_domain(name)
 
     def console_says(self, name: str, pattern: str, beyond: int = 0) -> int:
         """Wait until the console of a domain shows something; where it ends."""
         path = f"{CONSOLES}/guest-{name}.log"
         return int(self.dom0("await_text", path=path, pattern=pattern, timeout=self.left(), beyond=beyond))
+
+    def console_size(self, name: str) -> int:
+        """How much a domain of that name has said so far."""
+        return int(self.dom0("size", path=f"{CONSOLES}/guest-{name}.log"))
+
+    def await_domain(self, name: str) -> int:
+        """Wait until there is a domain of that name; its number."""
+        return int(self.dom0("await_domain", name=name, timeout=self.left()))
 
     def await_agent(self, domid: int) -> None:
         """Wait until a guest's agent is there."""
@@ -148,7 +156,7 @@ class Rig:
     def collect(self, folder: Path) -> None:
         """Bring the logs of all domains here."""
         self._deadline = time.monotonic() + 60
-        kept = self.dom0("collect", paths=[CONSOLES, "/var/log/xen", "/tmp"])
+        kept = self.dom0("collect", paths=[CONSOLES, "/var/log/xenstored.trace", "/tmp"])
         tell(f"logs of {', '.join(kept)} are in {folder}")
 
 

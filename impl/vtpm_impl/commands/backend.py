@@ -24,6 +24,9 @@ def backend(
     domain: Annotated[
         int, typer.Option("--domain", min=0, max=0x7FEF, help="The domain to be, on the host platform.")
     ] = 0,
+    record: Annotated[
+        bool, typer.Option("--record", help="Print all that is read, written and seen, a JSON line each.")
+    ] = False,
     run_dir: RunDirectory = RUN_DIRECTORY,
 ) -> None:
     """Be a domain that serves every vTPM that the toolstack gives it, until interrupted.
@@ -50,7 +53,7 @@ def backend(
         raise typer.Exit(FALLS_SHORT) from None
     try:
         with platforms(platform, run_dir, domain) as make_platform:
-            serve_backend(make_platform(), chosen, localities, engine, typer.echo)
+            serve_backend(make_platform(), chosen, localities, engine, typer.echo, typer.echo if record else None)
     except PlatformError as error:
         typer.echo(f"vtpm: {error}", err=True)
         raise typer.Exit(FALLS_SHORT) from None

@@ -28,7 +28,8 @@ GRANT_REFERENCE = 4
 
 _HEADER = struct.Struct("=IBBBB")  # in the byte order of the machine, as both ends run on one
 _LENGTH = struct.Struct("=I")
-_STATE = 4
+STATE = 4
+"""Offset of the state byte."""
 
 
 class State(IntEnum):
@@ -67,13 +68,13 @@ def read_header(page: Memory) -> Header:
 
 def read_state(page: Memory) -> int:
     """The state byte."""
-    return page[_STATE]
+    return page[STATE]
 
 
 def write_state(page: Memory, state: State) -> None:
     """Store the state byte, after everything that was stored before it."""
     barrier()
-    page[_STATE] = state
+    page[STATE] = state
 
 
 def read_packet(page: Memory, extra: int, length: int) -> bytes:

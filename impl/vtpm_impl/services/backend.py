@@ -9,6 +9,7 @@ from pathlib import Path
 from vtpm_impl.engines import Engine
 from vtpm_impl.engines.echo import Echo
 from vtpm_impl.engines.socket import SocketTpm
+from vtpm_impl.services.recorder import Recorder
 from vtpm_impl.xen.platform import Platform
 from vtpm_impl.xenbus.backend import Backend
 from vtpm_impl.xenbus.nodes import Device
@@ -47,20 +48,30 @@ def make_engine(text: str) -> tuple[Engine, range]:
     raise NoSuchEngine(f"{text!r} is no engine: echo, swtpm:SOCKET, swtpm:SOCKET,CONTROL or tis:WHERE is meant")
 
 
-def serve_backend(platform: Platform, engine: Engine, localities: range, told: str, say: Callable[[str], None]) -> None:
+def serve_backend(
+    platform: Platform,
+    engine: Engine,
+    localities: range,
+    told: str,
+    say: Callable[[str], None],
+    record: Callable[[str], None] | None = None,
+) -> None:
     """Serve every vTPM that the toolstack gives this domain, until SIGINT or SIGTERM. Raises PlatformError.
 
-    `told` is how the engine was named. A domain other than 0 removes the nodes of closed devices itself: nobody else
-    does it there.
+    `told` is how the engine was named; `record` takes the lines of a recorder. A domain other than 0 removes the nodes
+    of closed devices itself: nobody else does it there.
     """
+    recorder = None if record is None else Recorder(platform, engine, record)
 
     def tell(device: Device, step: str) -> None:
+        if recorder is not None:
+            recorder.report(device, step)
         if step in STEPS_WORTH_TELLING:
             say(f"{device}: {STEPS_WORTH_TELLING[step]}")
 
     serving = Backend(
-        platform,
-        engine,
+        platform if recorder is None else recorder.platform,
+        engine if recorder is None else recorder.engine,
         permits=lambda device, locality: locality in localities,
         removes_nodes=platform.domid != 0,
         report=tell,

@@ -68,6 +68,10 @@ class Dom0:
                 raise TimeoutError(f"{path} says nothing like {pattern!r}; it ends with {text[-300:]!r}")
             time.sleep(PAUSE)
 
+    def size(self, path: str) -> int:
+        """Bytes of a file, 0 where there is none."""
+        return Path(path).stat().st_size if Path(path).exists() else 0
+
     def read(self, path: str) -> str:
         """A small file."""
         return Path(path).read_text(errors="replace")
@@ -98,13 +102,19 @@ class Dom0:
                     raise TimeoutError(f"{path} is {value!r}, not {values}")
                 store.event(left)
 
-    def domid(self, name: str) -> int | None:
-        """The number of a domain."""
+    def await_domain(self, name: str, timeout: float) -> int:
+        """Wait until there is a domain of that name; its number."""
+        deadline = time.monotonic() + timeout
         with Client.open() as store:
-            for domid in store.directory("/local/domain"):
-                if store.read_or_none(f"/local/domain/{domid}/name") == name.encode():
-                    return int(domid)
-        return None
+            store.watch("/local/domain", "await")
+            while True:
+                for domid in store.directory("/local/domain"):
+                    if store.read_or_none(f"/local/domain/{domid}/name") == name.encode():
+                        return int(domid)
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"there is no domain {name!r}")
+                store.event(left)
 
     def ask(self, domid: int, request: dict[str, Any], timeout: float) -> Any:
         """Ask the agent of another domain, through two nodes of that domain."""

@@ -7,6 +7,8 @@ import json
 import os
 import random
 import select
+import signal
+import socket
 import statistics
 import struct
 import subprocess
@@ -16,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vtpm_impl.engines.tis import tis_engine
 from vtpm_impl.ring import page as layout
 from vtpm_impl.ring.frontend import RingError
 from vtpm_impl.xen.linux.platform import LinuxPlatform
@@ -170,6 +173,34 @@ class Ours:
             ended = f"{type(error).__name__}: {error}"
         return {"ended": ended, "seconds": round(time.monotonic() - started, 3)}
 
+    def await_free(self, timeout: float) -> None:
+        """Wait until nothing that was asked for stands in the page."""
+        connection = self._opened()._connection
+        assert connection is not None
+        deadline = time.monotonic() + timeout
+        while layout.read_state(connection.grant.memory) not in (layout.State.IDLE, layout.State.FINISH):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the page's state is {layout.read_state(connection.grant.memory)}")
+            time.sleep(0.05)
+
+    def through_socket(self, command: str) -> str:
+        """Start `vtpm frontend` as a program, send a command through its socket, and interrupt it."""
+        program = subprocess.Popen(
+            ["python3.11", "-m", "vtpm_impl.domain", "frontend", "--listen", "/run/vtpm"], stdout=subprocess.PIPE
+        )
+        assert program.stdout is not None
+        for line in program.stdout:
+            if b" is at " in line:
+                break
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.connect("/run/vtpm")
+            stream.sendall(bytes.fromhex(command))
+            answered = stream.recv(4096)
+        program.send_signal(signal.SIGINT)
+        if (code := program.wait(20)) != 0:
+            raise RuntimeError(f"the program ended with {code}")
+        return answered.hex()
+
     def with_extra_pages(self, command: str, extra: int, timeout: float = 30.0) -> dict[str, Any]:
         """Put a request behind `extra` grant references into the page, as no frontend of Linux does."""
         frontend = self._opened()
@@ -232,7 +263,27 @@ class Ours:
         return self._opened().transmit(command, locality=locality, timeout=timeout)
 
 
-class Domain(Linux, Ours):
+class Registers:
+    """What may be asked of the TIS driver, in a domain that has the registers."""
+
+    def tis(self, commands: list[tuple[int, str]]) -> list[str]:
+        """Send commands, each at its locality."""
+        driver = tis_engine("devmem")
+        try:
+            return [driver.transmit(bytes.fromhex(command), locality=locality).hex() for locality, command in commands]
+        finally:
+            driver.close()
+
+    def repeat_tis(self, command: str, count: int) -> dict[str, Any]:
+        """As `repeat`, at the registers."""
+        driver = tis_engine("devmem")
+        try:
+            return _timed(lambda: driver.transmit(bytes.fromhex(command), locality=0), count)
+        finally:
+            driver.close()
+
+
+class Domain(Linux, Ours, Registers):
     """All that may be asked for."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.xen import tpm12
 from tests.xen.rig import Rig
+from tests.xen.scenarios.common import backend_up, linux_up
 
 PROMPT = 8.0
 """Seconds for a device to be taken away: libxl waits 10 for a backend that does not close, and then complains."""
@@ -11,16 +12,8 @@ PROMPT = 8.0
 
 def boot(rig: Rig) -> None:
     """Boot; sysfs, commands through the device node; xl vtpm-list, vtpm-detach, vtpm-attach."""
-    with rig.step("a backend domain is up", 120):
-        rig.create("backend")
-        rig.console_says("backend", "serves vTPMs with swtpm")
-    with rig.step("a guest is up", 90):
-        guest = rig.create("guest")
-        rig.await_agent(guest)
-    with rig.step("Linux finds its TPM", 60):
-        rig.guest(guest, "await_tpm", timeout=50)
-        rig.await_node(f"/local/domain/{guest}/device/vtpm/0/state", "4")
-        rig.found(f"{rig.guest(guest, 'uptime'):.1f} s after its start")
+    backend_up(rig)
+    guest = linux_up(rig)
     with rig.step("sysfs shows the PCRs, and commands agree with it", 60):
         shown = tpm12.pcrs_of_sysfs(rig.guest(guest, "attribute", name="pcrs"))
         rig.check(len(shown) == 24, f"sysfs shows {len(shown)} PCRs")

@@ -1,0 +1,65 @@
+"""A recorded backend: each line is what happened, and the reader of recordings understands them all."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from tests.impl.host.guests import store
+from tests.impl.xenbus.ends import BACKEND, answer, command, detach, frontend
+
+from vtpm_impl.engines.echo import Echo
+from vtpm_impl.services.recorder import Recorder
+from vtpm_impl.xen.host.platform import HostDomain
+from vtpm_impl.xenbus.backend import Backend
+from vtpm_impl.xenbus.nodes import Device
+from vtpm_traces.recordings.xen_events import Commanded, Commit, Mapped, Sampled
+from vtpm_traces.recordings.xen_log import read_log
+
+
+@pytest.fixture(name="lines", scope="module")
+def a_recorded_run() -> list[str]:
+    lines: list[str] = []
+    with store() as run, HostDomain(run, BACKEND) as domain:
+        recorder = Recorder(domain.platform(), Echo(), lines.append)
+        backend = Backend(recorder.platform, recorder.engine, removes_nodes=True, report=recorder.report)
+        thread = threading.Thread(target=backend.serve)
+        thread.start()
+        try:
+            with frontend(run, 1) as end:
+                for size in (10, 4088):
+                    assert end.transmit(command(size)) == answer(size)
+                detach(run, Device(1, 0))
+        finally:
+            backend.stop()
+            thread.join(5)
+    return lines
+
+
+def test_lines_tell_what_happened_in_its_order(lines: list[str]) -> None:
+    told = [json.loads(line) for line in lines]
+    assert told[0]["domid"] == BACKEND
+    times = [line["t"] for line in told]
+    assert times == sorted(times)
+    states = [line["value"] for line in told if line["ev"] == "write" and line["path"].endswith("/state")]
+    assert states[:3] == ["2", "4", "6"]
+    commands = [line for line in told if line["ev"] == "command"]
+    assert [(line["n"], line["cmd"], line["rsp"]) for line in commands] == [
+        (number, command(size).hex(), answer(size).hex()) for number, size in ((1, 10), (2, 4088))
+    ]
+    kinds = [line["ev"] for line in told]
+    assert kinds.index("frontend-state") < kinds.index("connected") < kinds.index("event") < kinds.index("command")
+    requests = [line for line in told if line["ev"] == "event" and line["state"] == 1]
+    assert [line["length"] for line in requests] == [10, 4088]
+
+
+def test_the_reader_of_recordings_understands_them(lines: list[str]) -> None:
+    log = read_log("\n".join(lines).encode(), "backend.jsonl")
+    assert not log.remarks
+    (events,) = log.backend.values()
+    kinds = [type(event) for event in events]
+    assert kinds.count(Mapped) == 1
+    assert kinds.count(Commanded) == 2
+    assert kinds.count(Sampled) >= 2
+    assert Commit in kinds

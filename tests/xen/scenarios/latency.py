@@ -1,0 +1,35 @@
+"""How long one small command takes: Linux' own driver and our frontend, side by side."""
+
+from __future__ import annotations
+
+from tests.xen import tpm12
+from tests.xen.rig import Rig
+from tests.xen.scenarios.common import UNRECORDED, backend_up, linux_up, ours_up
+
+COUNT = 300
+
+
+def latency(rig: Rig) -> None:
+    """TPM_PCRRead from two guests of one backend domain, one after the other, twice."""
+    backend_up(rig, "backend", UNRECORDED)
+    guest = linux_up(rig)
+    other = ours_up(rig)
+    figures: dict[str, list[dict[str, int]]] = {"linux": [], "ours": []}
+    with rig.step(f"{COUNT} commands by each, twice", 240):
+        rig.guest(other, "open", timeout=20.0)
+        for _ in range(2):
+            figures["linux"].append(rig.guest(guest, "repeat", command=tpm12.pcr_read(0), count=COUNT)["us"])
+            figures["ours"].append(rig.guest(other, "repeat_ours", command=tpm12.pcr_read(0), count=COUNT)["us"])
+        for who, runs in figures.items():
+            medians = " and ".join(f"{run['median'] / 1e3:.1f}" for run in runs)
+            rig.found(f"{who}: median {medians} ms, at least {min(run['min'] for run in runs) / 1e3:.1f} ms")
+        rig.figures["round trip of TPM_PCRRead, microseconds"] = figures
+    with rig.step("memory of the domains", 60):
+        for name, domid in (("guest", guest), ("ours", other)):
+            memory = rig.guest(domid, "memory")
+            rig.figures[f"memory of {name}, KiB"] = memory
+            rig.found(f"{name}: {memory['total'] // 1024} MiB usable, {memory['available'] // 1024} left")
+        rig.found(rig.run("xl", "list").strip().replace("\n", " | "))
+    with rig.step("all domains are destroyed without complaint", 90):
+        rig.guest(other, "close")
+        rig.destroy("guest", "ours", "backend")

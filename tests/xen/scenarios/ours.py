@@ -1,0 +1,65 @@
+"""Our own frontend in a PV domain does what Linux never does; and a backend as a service of domain 0."""
+
+from __future__ import annotations
+
+from tests.xen import tpm12
+from tests.xen.rig import Rig
+from tests.xen.scenarios.common import backend_up, ours_up
+
+NOT_LOCAL = 0x33
+"""TPM_NOTLOCAL: this locality may not do that."""
+
+
+def ours(rig: Rig) -> None:
+    """Locality, cancel in service, commands of 4 088 bytes, nr_extra_pages; vtpm frontend as a program."""
+    backend_up(rig)
+    guest = ours_up(rig)
+    with rig.step("localities are those of the command", 60):
+        rig.guest(guest, "open", timeout=20.0)
+        codes = {
+            locality: tpm12.code(rig.guest(guest, "transmit", command=tpm12.pcr_reset(20), locality=locality))
+            for locality in (0, 2, 1, 4)
+        }
+        rig.check(codes[0] == NOT_LOCAL and codes[2] == 0, f"PCR_Reset(20) answers by locality: {codes}")
+        rig.found(f"PCR_Reset(20) answers by locality: {codes}")
+    with rig.step("a command is cancelled in service, and the next is answered", 120):
+        ended = rig.guest(guest, "cancel_in_service", command=tpm12.make_key(), after=0.2)
+        rig.found(f"{ended['ended'].split(';')[0]} after {ended['seconds']:.1f} s")
+        rig.check(not ended["ended"].startswith("00c4"), f"the command was answered before it was cancelled: {ended}")
+        rig.guest(guest, "await_free", timeout=60.0)
+        read = rig.guest(guest, "transmit", command=tpm12.pcr_read(0))
+        rig.check(tpm12.code(read) == 0, f"PCRRead then answers {read}")
+    with rig.step("our frontend leaves, and its device is detached", 60):
+        rig.guest(guest, "close")
+        rig.run("xl", "vtpm-detach", "ours", "0")
+    with rig.step("a backend is a service of domain 0", 60):
+        rig.service("vtpm-backend", "python3.11", "-m", "vtpm_impl.domain", "backend", "--engine", "echo")
+        rig.says("vtpm-backend", "domain 0 serves vTPMs with echo")
+        taken = rig.timed("xl", "vtpm-attach", "ours", "backend=0")
+        rig.found(f"attached in {taken:.1f} s")
+        rig.guest(guest, "open", timeout=20.0)
+    with rig.step("commands of any size up to 4 088 bytes are carried", 90):
+        for size in (10, 11, 4087, 4088):
+            got = rig.guest(guest, "transmit_sized", size=size)
+            rig.check(got == {"size": size, "code": "00000000", "echoed": True}, f"{size} bytes: {got}")
+        got = rig.guest(guest, "transmit_sized", size=4089)
+        rig.check(got == {"error": "TooLong"}, f"4 089 bytes: {got}")
+    with rig.step("requests behind extra pages are answered where they were", 60):
+        command = tpm12.get_random(20)
+        for extra in (1, 3, 255):
+            got = rig.guest(guest, "with_extra_pages", command=command, extra=extra)
+            wanted = {"state": 2, "extra": extra, "answer": f"00c40000000e00000000{command[20:]}"}
+            rig.check(got == wanted, f"behind {extra} extra pages: {got}, not {wanted}")
+    with rig.step("a service that is killed and started again serves the same connection", 60):
+        rig.dom0("stop", name="vtpm-backend", number=9)
+        rig.service("vtpm-backend", "python3.11", "-m", "vtpm_impl.domain", "backend", "--engine", "echo")
+        got = rig.guest(guest, "transmit_sized", size=100)
+        rig.check(got.get("echoed") is True, f"a command to the new service: {got}")
+    with rig.step("the program `vtpm frontend` offers the TPM at a socket", 60):
+        rig.guest(guest, "close")
+        got = rig.guest(guest, "through_socket", command=tpm12.get_random(20))
+        rig.check(got == f"00c40000000e00000000{tpm12.get_random(20)[20:]}", f"the socket answers {got}")
+    with rig.step("all is taken down without complaint", 60):
+        rig.destroy("ours", "backend")
+        code = rig.dom0("stop", name="vtpm-backend")
+        rig.check(code == 0, f"the service ended with {code}")
