@@ -37,7 +37,7 @@ def neighbours(rig: Rig) -> None:
             got = rig.guest(guest, "repeat", command=tpm12.pcr_read(11), count=COMMANDS)
             done = bad.result()
         rig.check(got["answers"] == [wanted], f"PCR 11 is {wanted}; beside a hostile guest it was {got['answers']}")
-        rig.check(done["stores"] > 1000, f"the hostile guest did only {done}")
+        rig.check(done["stores"] > 100, f"the hostile guest did only {done}")
         rig.check(done["connected"] > 0, f"the hostile guest was never connected: {done}")
         rig.found(f"{done['stores']} hostile stores, {done['connected']} times seen connected")
         rig.found(f"the other's median {got['us']['median'] / 1e3:.1f} ms, at most {got['us']['max'] / 1e3:.0f} ms")
