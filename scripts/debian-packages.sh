@@ -8,13 +8,19 @@ command -v git >/dev/null 2>&1 || missing="$missing git"
 command -v make >/dev/null 2>&1 || missing="$missing make"
 # ensurepip is what Debian keeps apart from python3; any other Python brings it along
 "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
+# what the two small libraries in C are built with
+"$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' >/dev/null 2>&1 ||
+	missing="$missing python3-dev"
+if ! echo '#include <stdio.h>' | gcc -fsyntax-only -xc - >/dev/null 2>&1; then
+	missing="$missing gcc"
+	missing="$missing libc6-dev"
+fi
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 if [ "${1:-}" = peers ]; then
-	# what tests need that hold us against programs of others: those, and what builds the library around xenstored
+	# what tests need that hold us against programs of others
 	[ -e "${XENSTORED:-/usr/lib/xen-4.17/bin/xenstored}" ] || missing="$missing xen-utils-4.17"
 	command -v swtpm >/dev/null 2>&1 || missing="$missing swtpm"
 	command -v qemu-system-x86_64 >/dev/null 2>&1 || missing="$missing qemu-system-x86"
-	echo '#include <stdio.h>' | gcc -fsyntax-only -xc - >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 fi
 [ -n "$missing" ] || exit 0
 

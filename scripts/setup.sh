@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
 stamp=.venv/made-from
-wanted=$(cat pyproject.toml requirements/locked.txt scripts/setup.sh | sha256sum; pwd)
+wanted=$(cat pyproject.toml requirements/locked.txt scripts/setup.sh hatch_build.py impl/vtpm_impl/*/*.c impl/vtpm_impl/*/*/*.c |
+	sha256sum; pwd)
 # a folder that was moved or copied has commands that point elsewhere: the stamp holds the place, too
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && .venv/bin/python -c '' 2>/dev/null; then
 	exit 0

@@ -51,7 +51,7 @@ def test_root_gets_the_missing_packages_installed(tmp_path: Path) -> None:
     assert machine.run().returncode == 0
     update, install = machine.apt_calls
     assert update == "update"
-    assert install == "install --yes --no-install-recommends make python3-venv"
+    assert install == "install --yes --no-install-recommends make python3-venv python3-dev"
 
 
 def test_what_the_peers_of_the_tests_need_is_installed_when_asked_for(tmp_path: Path) -> None:
@@ -59,19 +59,27 @@ def test_what_the_peers_of_the_tests_need_is_installed_when_asked_for(tmp_path: 
     for name in ("git", "make", "python3"):
         machine.add(name)
     (machine.bin / "xenstored").unlink()
-    machine.add("gcc", "exit 1")  # there, but without the headers of the C library
     assert machine.run().returncode == 0
     assert machine.apt_calls == []
     assert machine.run("peers").returncode == 0
-    peers = "xen-utils-4.17 swtpm qemu-system-x86 gcc libc6-dev"
+    peers = "xen-utils-4.17 swtpm qemu-system-x86"
     assert machine.apt_calls[1] == f"install --yes --no-install-recommends {peers}"
+
+
+def test_a_compiler_without_the_headers_of_the_c_library_is_none(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, root=True)
+    for name in ("git", "make", "python3"):
+        machine.add(name)
+    machine.add("gcc", "exit 1")
+    assert machine.run().returncode == 0
+    assert machine.apt_calls[1] == "install --yes --no-install-recommends gcc libc6-dev"
 
 
 @pytest.mark.parametrize("there", ["git", "make", "python3"])
 def test_others_are_told_the_one_line_to_run(tmp_path: Path, there: str) -> None:
     machine = Machine(tmp_path, root=False)
     machine.add(there)
-    packages = {"git": "git", "make": "make", "python3": "python3-venv"}
+    packages = {"git": "git", "make": "make", "python3": "python3-venv python3-dev"}
     missing = " ".join(package for command, package in packages.items() if command != there)
     said = machine.run()
     assert said.returncode == 1

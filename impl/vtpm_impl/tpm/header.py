@@ -10,6 +10,7 @@ SIZE = 10
 """Bytes of a header; no packet is shorter."""
 
 _FORMAT = struct.Struct(">HII")
+_SIZE = struct.Struct(">I")
 
 
 class Tag(IntEnum):
@@ -63,7 +64,8 @@ def parse(packet: bytes) -> Header | None:
 
 def is_whole(packet: bytes) -> bool:
     """Whether the packet is as long as its own header says."""
-    return len(packet) >= SIZE and int.from_bytes(packet[2:6], "big") == len(packet)
+    size = len(packet)
+    return size >= SIZE and _SIZE.unpack_from(packet, 2)[0] == size
 
 
 def error(fault: Fault, command: bytes) -> bytes:

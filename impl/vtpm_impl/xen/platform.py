@@ -70,10 +70,16 @@ class Port(Protocol):
         """The number that the other domain binds it by."""
 
     def fileno(self) -> int:
-        """A file descriptor that is readable while the bit is set."""
+        """A file descriptor that is readable while the bit is set, but see `wait`."""
 
     def take(self) -> bool:
         """Clear the bit; whether it was set."""
+
+    def wait(self, seconds: float, /) -> bool:
+        """Sleep until the bit is set, and clear it; False after so many seconds without.
+
+        It is quicker than to be told by the descriptor, which need not tell again until this has returned False.
+        """
 
     def notify(self) -> None:
         """Set the bit of the other end. An end that is not bound loses it without a word."""

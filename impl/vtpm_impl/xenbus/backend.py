@@ -7,39 +7,44 @@ import os
 import queue
 import select
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from vtpm_impl.engines import Engine, EngineError
 from vtpm_impl.ring.backend import Request
-from vtpm_impl.xen.platform import Platform, PlatformError, Port, StoreError
+from vtpm_impl.xen.platform import Platform, PlatformError, StoreError
 from vtpm_impl.xenbus import nodes
 from vtpm_impl.xenbus.device import BackendDevice, Connection
+from vtpm_impl.xenbus.lingering import Lingering
 from vtpm_impl.xenbus.nodes import Device
-from vtpm_impl.xenbus.spinning import SPIN, Spinning
 
 DIRECTORY = "backend/vtpm"
 """The directory that the toolstack makes a backend's devices in, relative to the backend's domain."""
 
-LINGER = 10
-"""Milliseconds of sleep with an eye on the frontend that was served last."""
+LINGER = 0.0003
+"""Seconds of waiting for the frontend that was served last alone."""
 
 STREAK = 32
 """Requests that one frontend gets answered in a row before everybody else is looked at."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
     """A command in service, and the connection that it came from: whoever connects later gets nothing of it."""
 
     device: BackendDevice
     connection: Connection
     request: Request
+    done: bool = False
+    goes_on: bool = False  # there may be more to do for it
 
 
 class Backend:
-    """All devices of this backend. One thread calls `step` or `serve`; `stop` may come from any."""
+    """All devices of this backend. One thread calls `step` or `serve`; `stop` may come from any.
+
+    An engine that is not prompt has a thread of its own, which looks after the frontend in service and no other. That
+    frontend's connection is under a lock meanwhile, though not while the engine works.
+    """
 
     def __init__(
         self,
@@ -62,12 +67,12 @@ class Backend:
         self._poll = select.epoll()
         self._ports: dict[int, BackendDevice] = {}  # by the descriptor of the port
         self._listening: dict[Device, tuple[Connection, int]] = {}
-        self._spinning = Spinning()
+        self._lingering = Lingering()
         self._job: Job | None = None
+        self._lock = threading.Lock()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
-        self._answers: queue.SimpleQueue[bytes | EngineError] = queue.SimpleQueue()
-        self._commands: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._worker: threading.Thread | None = None
         if not engine.prompt:
             self._worker = threading.Thread(target=self._work, name="engine", daemon=True)
@@ -98,7 +103,7 @@ class Backend:
 
     def step(self, timeout: float | None) -> None:
         """Wait for news, at most `timeout` seconds, and do all that it asks for."""
-        for descriptor, _ in self._poll.poll(timeout):
+        for descriptor, _ in self._poll.poll(0 if self._ready and self._job is None else timeout):
             device = self._ports.get(descriptor)
             if device is not None:
                 self._take_event(device)
@@ -106,22 +111,22 @@ class Backend:
                 os.eventfd_read(self._wake)
             else:
                 self._read_watches()
-        self._take_answer()
-        last = self._serve_next()
-        if last is not None and self._worker is None:
-            self._linger(last)
+        self._end_job()
+        self._serve_ready()
 
     def close(self) -> None:
         """Close every device, the engine's thread, and the watches."""
         with contextlib.suppress(PlatformError):  # without a store there is nobody to tell
             for device in list(self._devices.values()):
-                device.retire()
+                with self._lock:
+                    device.retire()
                 self._settle(device)
             self._platform.store.unwatch(DIRECTORY, DIRECTORY)
         for device in self._devices.values():
-            device.disconnect()
+            with self._lock:
+                device.disconnect()
         if self._worker is not None:
-            self._commands.put(None)
+            self._jobs.put(None)
             self._worker.join(timeout=1)
         self._poll.close()
         if self._worker is None or not self._worker.is_alive():  # else it still rings this bell
@@ -168,7 +173,8 @@ class Backend:
                 device.retire()
                 return
             self._devices[name] = device
-        device.look()
+        with self._kept(device):
+            device.look()
         self._follow(device)
 
     def _follow(self, device: BackendDevice) -> None:
@@ -214,97 +220,101 @@ class Backend:
 
     # --------------------------------------------------------------------------------------------------- the engine
 
-    def _take_event(self, device: BackendDevice) -> bool:
-        connection = device.connection
-        if connection is None or not connection.port.take():
-            return False
+    def _kept(self, device: BackendDevice) -> contextlib.AbstractContextManager[object]:
+        """Keep the engine's thread off a device, if it is the one in service."""
+        job = self._job
+        return self._lock if job is not None and job.device is device else contextlib.nullcontext()
+
+    def _take_event(self, device: BackendDevice) -> None:
+        with self._kept(device):
+            connection = device.connection
+            if connection is None or not connection.port.take():
+                return
+            self._note_event(device, connection)
+            if connection.ring.ready:
+                self._ready.setdefault(device.device, device)
+
+    def _note_event(self, device: BackendDevice, connection: Connection) -> None:
         connection.ring.on_event()
         self._report(device.device, "backend_wakes")
-        if connection.ring.ready:
-            self._ready.setdefault(device.device, device)
-        return True
 
-    def _serve_next(self) -> BackendDevice | None:
-        """Give the engine the request of whoever has waited longest; who was served last."""
-        last = None
-        while self._ready and self._job is None:
+    def _serve_ready(self) -> None:
+        """Look after everybody who was ready when this began, as long as the engine is free, the longest first."""
+        for _ in range(len(self._ready)):
+            if self._job is not None:
+                return
             device = self._ready.pop(next(iter(self._ready)))
-            if device.connection is not None and device.connection.ring.ready:
-                self._serve(device)
-                last = device
-        return last
+            connection = device.connection
+            if connection is None:
+                continue
+            request = self._fetch(device, connection)
+            if request is not None and self._worker is not None:
+                self._job = Job(device, connection, request)
+                self._jobs.put(self._job)
+            elif self._attend(device, connection, request):
+                self._ready[device.device] = device
 
-    def _serve(self, device: BackendDevice) -> None:
-        """Give the engine the request of one device; a prompt engine has answered it when this returns."""
-        connection = device.connection
-        assert connection is not None
+    def _fetch(self, device: BackendDevice, connection: Connection) -> Request | None:
+        """The request that waits, if one does."""
+        if not connection.ring.ready:
+            return None
         request = connection.ring.fetch()
         self._report(device.device, "backend_fetches")
-        if request is None:
-            return
-        if self._worker is None:
-            self._finish(device, connection, self._ask(request))
-        else:
-            self._job = Job(device, connection, request)
-            self._commands.put(request)
+        return request
 
-    def _linger(self, device: BackendDevice) -> None:
-        """Go on with one frontend for as long as nobody else has news, and at most STREAK requests."""
-        connection = device.connection
-        assert connection is not None
-        port, ring = connection.port, connection.ring
-        poll = select.poll()
-        poll.register(port.fileno(), select.POLLIN)
-        poll.register(self._poll.fileno(), select.POLLIN)
-        for _ in range(STREAK):
-            if not self._wait(poll, port):
-                return
-            ring.on_event()
-            self._report(device.device, "backend_wakes")
-            if ring.ready:
-                self._serve(device)
+    def _attend(self, device: BackendDevice, connection: Connection, request: Request | None) -> bool:
+        """Serve a frontend, and go on with it as long as it has more, nobody else is ready, and for STREAK requests.
 
-    def _wait(self, poll: select.poll, port: Port) -> bool:
-        """Wait for an event of a port, but no longer than until somebody else has news; whether it came."""
-        spinning = self._spinning
-        started = time.monotonic()
-        wasted = 0.0
-        if spinning.worthwhile():
-            until = started + SPIN
-            while (now := time.monotonic()) < until:
-                if port.take():
-                    spinning.took(now - started)
+        False once its descriptor will tell of what comes next, or its connection is over.
+        """
+        served = 0
+        while True:
+            if request is not None:
+                answer = self._ask(request)
+                served += 1
+            with self._lock:
+                if device.connection is not connection:
+                    self._report(device.device, "backend_drops_stale_answer")
+                    return False
+                if request is not None:
+                    connection.ring.finish(answer)
+                    self._report(device.device, "backend_finishes")
+                if self._wait(connection, linger=request is not None and not self._ready):
+                    self._note_event(device, connection)
+                elif not connection.ring.ready:
+                    return False
+                if self._ready or request is None or served == STREAK:
                     return True
-            wasted = SPIN
-        # to be woken through `_poll` takes longer than to be woken by the port itself
-        woken = [descriptor for descriptor, _ in poll.poll(LINGER)]
-        if port.fileno() not in woken or not port.take():
-            return False
-        spinning.took(time.monotonic() - started + wasted)
-        return True
+                request = self._fetch(device, connection)
 
-    def _ask(self, request: Request) -> bytes | EngineError:
+    def _wait(self, connection: Connection, *, linger: bool) -> bool:
+        """Wait for the next event of a connection, for a while if that is likely to come; whether it has."""
+        if not linger or not self._lingering.worthwhile():
+            return connection.port.wait(0)
+        came = connection.port.wait(LINGER)
+        self._lingering.was(came)
+        return came
+
+    def _ask(self, request: Request) -> bytes:
+        """The engine's answer; none, which no frontend will see, where it fails."""
+        command, locality, _ = request
         try:
-            return self._engine.transmit(request.command, locality=request.locality)
-        except EngineError as error:
-            return error
+            return self._engine.transmit(command, locality=locality)
+        except EngineError:
+            return b""
 
     def _work(self) -> None:
-        while (request := self._commands.get()) is not None:
-            self._answers.put(self._ask(request))
+        while (job := self._jobs.get()) is not None:
+            job.goes_on = self._attend(job.device, job.connection, job.request)
+            job.done = True
             os.eventfd_write(self._wake, 1)
 
-    def _take_answer(self) -> None:
-        if self._job is None or self._answers.empty():
+    def _end_job(self) -> None:
+        job = self._job
+        if job is None or not job.done:
             return
-        answer = self._answers.get()
-        job, self._job = self._job, None
-        if job.device.connection is job.connection:
-            self._finish(job.device, job.connection, answer)
-        else:
-            self._report(job.device.device, "backend_drops_stale_answer")
+        self._job = None
+        if job.device.connection is not job.connection:
             self._follow(job.device)
-
-    def _finish(self, device: BackendDevice, connection: Connection, answer: bytes | EngineError) -> None:
-        connection.ring.finish(b"" if isinstance(answer, EngineError) else answer)
-        self._report(device.device, "backend_finishes")
+        elif job.goes_on:
+            self._ready.setdefault(job.device.device, job.device)

@@ -17,7 +17,6 @@ from vtpm_impl.xen.platform import Grant, Platform, Poller, Port, StoreView
 from vtpm_impl.xenbus import nodes
 from vtpm_impl.xenbus.nodes import XenbusState
 from vtpm_impl.xenbus.nodes import XenbusState as S
-from vtpm_impl.xenbus.spinning import SPIN, Spinning
 
 OPEN_TIMEOUT = 10.0
 """Seconds that a toolstack, too, waits for a backend."""
@@ -27,6 +26,9 @@ COMMAND_TIMEOUT = 120.0
 
 CANCEL_TIMEOUT = 2.0
 """Seconds for the backend to answer a cancel."""
+
+NAP = 0.001
+"""Seconds of waiting for the backend alone, before xenstore and whoever cancels are listened to as well."""
 
 
 class FrontendError(Exception):
@@ -74,7 +76,6 @@ class Frontend:
         self._kept: list[Grant] = []  # pages that the backend still had mapped when they were given up
         self._version_read = False
         self._turn = threading.RLock()
-        self._spinning = Spinning()
         self._interrupted = False
         self._interrupt = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         backend = nodes.parse_number(self._store.read(f"{self._directory}/backend-id"))
@@ -196,7 +197,7 @@ class Frontend:
         some time to say so.
         """
         deadline = self._platform.now() + timeout
-        if not self._turn.acquire(timeout=timeout):
+        if not self._turn.acquire(blocking=False) and not self._turn.acquire(timeout=timeout):
             raise TimedOut(f"the commands of others took all of {timeout} s")
         try:
             return self._exchange(command, locality, deadline)
@@ -243,28 +244,23 @@ class Frontend:
 
     def _await_answer(self, connection: Connection, deadline: float, *, cancelling: bool = False) -> bytes | None:
         """The answer; None at the deadline, or when a cancel was asked for."""
-        look, take, port = connection.ring.look, connection.port.take, connection.port.fileno()
-        started = self._platform.now()
-        wasted = 0.0
-        if self._spinning.worthwhile():
-            until = started + SPIN
-            while (now := self._platform.now()) < until:
-                answer = look()
-                if answer is not None:
-                    self._spinning.took(now - started)
-                    return answer  # the bit stays set, and ends some later sleep early
-            wasted = SPIN
+        look, port = connection.ring.look, connection.port
+        while port.wait(NAP):
+            answer = look()
+            if answer is not None:
+                return answer
+            if self._platform.now() >= deadline:
+                return None
         while True:
             answer = look()
             if answer is not None:
-                self._spinning.took(self._platform.now() - started + wasted)
                 return answer
             left = deadline - self._platform.now()
             if left <= 0:
                 return None
             for woken, _ in connection.poll.poll(left * 1000):
-                if woken == port:
-                    take()
+                if woken == port.fileno():
+                    port.take()
                 elif woken == self._interrupt:
                     self._forget_interrupt()
                     if not cancelling:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vtpm_impl.ring import memory
 from vtpm_impl.ring import page as layout
 from vtpm_impl.ring.backend import BackendRing
 from vtpm_impl.ring.frontend import Busy, Cancelled, FrontendRing, Malformed, TooLong
@@ -173,3 +175,35 @@ def test_no_header_makes_the_backend_fail_or_write_behind_its_place(first: bytes
             changed = [i for i in range(8, FRAME) if wire.memory[i] != before[i]]
             assert all(i >= 8 + 4 * request.extra for i in changed)
     assert not backend.serving
+
+
+def test_the_accesses_in_c_are_those_of_python() -> None:
+    assert layout.of(memoryview(bytearray(FRAME))) is memory
+
+
+@given(
+    st.binary(min_size=16, max_size=16), st.integers(-1, 256), st.integers(-1, 256), st.integers(0, 4200),
+    st.binary(max_size=64), st.integers(-1, 4200),
+)  # fmt: skip
+def test_either_language_does_the_same_to_a_page(
+    content: bytes, extra: int, locality: int, size: int, piece: bytes, length: int
+) -> None:
+    packet = ((piece or b"x") * size)[:size]
+    accesses: list[Callable[[layout.Accesses, memoryview], object]] = [
+        lambda at, page: at.read_state(page),
+        lambda at, page: at.read_header(page),
+        lambda at, page: at.read_packet(page, extra, length),
+        lambda at, page: at.write_packet(page, extra, packet),
+        lambda at, page: at.write_request(page, extra, locality, packet),
+        lambda at, page: at.write_state(page, locality),
+    ]
+
+    def outcome(access: Callable[[layout.Accesses, memoryview], object], at: layout.Accesses) -> tuple[object, bytes]:
+        page = memoryview(bytearray(content * (FRAME // 16)))
+        try:
+            return access(at, page), bytes(page)
+        except ValueError:
+            return ValueError, bytes(page)
+
+    for access in accesses:
+        assert outcome(access, layout) == outcome(access, memory)

@@ -214,9 +214,9 @@ class Ours:
         while layout.read_state(page) == layout.State.SUBMIT and time.monotonic() < deadline:
             poll.poll(200)
             connection.port.take()
-        seen = layout.read_header(page)
-        begins = layout.data_offset(seen.extra)
-        return {"state": seen.state, "extra": seen.extra, "answer": bytes(page[begins : begins + seen.length]).hex()}
+        length, state, _, _, kept = layout.read_header(page)
+        begins = layout.data_offset(kept)
+        return {"state": state, "extra": kept, "answer": bytes(page[begins : begins + length]).hex()}
 
     def vandalize(self, seed: int, seconds: float) -> dict[str, int]:
         """Store nonsense into pages and own nodes for some seconds; how often, and how often while connected."""

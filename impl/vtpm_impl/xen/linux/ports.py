@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import struct
 from collections.abc import Callable
 from typing import Final
@@ -65,6 +66,10 @@ class LinuxPort:
             return was
         os.write(self._device.fileno(), pending)
         return True
+
+    def wait(self, seconds: float, /) -> bool:
+        """Sleep until the bit is set, and clear it."""
+        return self.take() or (bool(select.select([self], [], [], seconds)[0]) and self.take())
 
     def notify(self) -> None:
         """Set the bit of the other end; Xen drops what nobody has bound."""
