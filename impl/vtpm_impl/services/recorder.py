@@ -109,18 +109,18 @@ class _Page:
         self.ref = ref
         self.remote_port = 0
         self.connected = False
-        self._look: layout.Header | None = None
+        self._look: tuple[int, int, int, int, int] | None = None
 
     def __getitem__(self, where: Any) -> Any:
         if where == layout.STATE:
             self._look = layout.read_header(self.inner)
-            return self._look.state
+            return self._look[1]
         return self.inner[where]
 
     def __setitem__(self, where: Any, value: Any) -> None:
         self.inner[where] = value
 
-    def last_look(self) -> layout.Header:
+    def last_look(self) -> tuple[int, int, int, int, int]:
         """What the look after an event saw; a backend that had something else to do did not look."""
         look, self._look = self._look, None
         return look or layout.read_header(self.inner)
