@@ -40,6 +40,8 @@ lint: setup
 soak: setup
 	$(BIN)/vtpmspec explore --all --seconds 60
 	$(BIN)/python -m tests.impl.tis.soak
+	$(BIN)/vtpmspec conform --runs 20000 --seed $$(date +%s) -- $(BIN)/vtpm sut backend
+	$(BIN)/vtpmspec conform --runs 20000 --seed $$(date +%s) -- $(BIN)/vtpm sut frontend
 
 bench: setup
 	$(BIN)/pytest -s -o addopts=--import-mode=importlib tests/benchmarks

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -181,6 +182,26 @@ def teeth(_: Report) -> Outcome:
     return Outcome(checked.figures, checked.shortfalls)
 
 
+RANDOM_RUNS: Final = 50
+"""Of each end, in a verification; `make soak` plays more."""
+
+
+def conform(report: Report) -> Outcome:
+    """Play the kept scripts and some random ones to our own frontend and backend, as subjects like any other."""
+    from vtpm_traces.conform.campaign import Campaign, Verdict
+
+    figures: Counter[str] = Counter()
+    shortfalls: list[str] = []
+    for end in ("backend", "frontend"):
+        vtpm = str(Path(sys.executable).with_name("vtpm"))
+        for one in Campaign([vtpm, "sut", end], runs=RANDOM_RUNS).play():
+            report(f"{end}: {one.run}")
+            figures.update({f"{end} runs": 1, one.verdict.value: 1})
+            if one.verdict is not Verdict.SUCCESS:
+                shortfalls.append(f"vtpm sut {end}: {one.run}: {one.verdict.value}: {one.sentence}")
+    return Outcome(figures, tuple(shortfalls))
+
+
 PARTS: Final = (
     Part("mutants", "is every mutant of the model noticed?", Command(("mutants", "--jobs", "1"), _noticed)),
     Part(
@@ -200,6 +221,7 @@ PARTS: Final = (
     Part("teeth", "are spoilt recordings of Linux (2 of 11 devices so far) noticed as the table says?", teeth),
     Part("traces", "do the kept traces tell the model from all its mutants?", Command(("trace", "pin"), _pinned)),
     Part("mini-os", "are mini-os' recordings judged as the table says, each refusal explained?", mini_os),
+    Part("conform", "do our own frontend and backend do what the specification allows, and all that it asks?", conform),
     Part("cite", "does every action and every fact name its source?", Command(("cite",), _cited)),
 )
 """The questions, those that take longest first."""

@@ -71,6 +71,8 @@ class Subject:
         """`patience`: seconds to wait for each of its lines. Raises CannotStart."""
         self._patience = patience
         self._rest = b""
+        self._ended = False
+        self._code: int | None = None
         self.complaints = b""
         try:
             self._process = subprocess.Popen(
@@ -112,7 +114,13 @@ class Subject:
         return message
 
     def end(self, patience: float | None = None) -> int | None:
-        """Let it end, kill it and all that it started if it does not; its exit code, None if it had to be killed."""
+        """Let it end, kill it and all that it started if it does not; its exit code, None if it had to be killed.
+
+        May be called again.
+        """
+        if self._ended:
+            return self._code
+        self._ended = True
         with contextlib.suppress(OSError):
             self._to.close()
         ended = os.pidfd_open(self._process.pid)
@@ -126,13 +134,14 @@ class Subject:
         self._drain()
         self._from.close()
         self._errors.close()
-        return code if in_time else None
+        self._code = code if in_time else None
+        return self._code
 
     def _line(self) -> bytes:
         deadline = time.monotonic() + self._patience
         while b"\n" not in self._rest:
             if len(self._rest) > LONGEST:
-                raise Garbage(f"it said a line of more than {LONGEST} bytes: {shown(repr(self._rest[:40]))}")
+                break
             left = deadline - time.monotonic()
             ready = select.select(self._listening, [], [], max(left, 0))[0]
             if not ready:
@@ -146,7 +155,7 @@ class Subject:
                 self._rest += piece
         line, _, self._rest = self._rest.partition(b"\n")
         if len(line) > LONGEST:
-            raise Garbage(f"it said a line of {len(line)} bytes; at most {LONGEST} are read")
+            raise Garbage(f"it said a line of more than {LONGEST} bytes: {shown(repr(line[:40]))}")
         return line
 
     def _hear_complaint(self) -> None:
