@@ -77,7 +77,6 @@ class Driver:
             allowed = f"both are the same, {header.SIZE} to {BUFFER}"
             raise BadCommand(f"a command of {len(command)} bytes whose header says {says}; {allowed}")
         with self._session(page) as (fifo, status):
-            self._drop.clear()
             fifo.send(command, status)
             page.command(Sts.GO)
             response = fifo.receive(
@@ -108,7 +107,8 @@ class Driver:
             self._give_back()
 
     def close(self) -> None:
-        """Give back the locality and the registers."""
+        """Drop the command that is being executed, and give back the locality and the registers."""
+        self.abort()
         with contextlib.suppress(CarrierError):
             self.release()
         self._port.close()
@@ -167,6 +167,7 @@ class Driver:
         After an error the command is dropped, and the locality is given back.
         """
         with self._lock:
+            self._drop.clear()
             try:
                 yield self._begin(page, by)
             except BaseException as error:

@@ -400,3 +400,46 @@ class Device:
         happens = self.at.pop(self.accesses, None)
         if happens is not None:
             happens()
+
+
+class Havoc:
+    """What answers each read with anything, in simulated time: one kind of nonsense a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.clock = Clock()
+        self.accesses = 0
+        self.most = 60_000
+        self.requests: set[int] = set()
+        self._random = random.Random(seed)
+        self._likely = self._random.random()  # that a bit is 1
+        self._sticky = self._random.choice((0.0, 0.9, 0.999))  # how likely a register keeps its value
+        self._kept: dict[int, int] = {}
+
+    def read(self, offset: int, width: int) -> int:
+        self._pass()
+        register = offset % PAGE
+        if register not in self._kept or self._random.random() >= self._sticky:
+            self._kept[register] = self._anything(register)
+        return self._kept[register] & ONES[width]
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        self._pass()
+
+    def close(self) -> None:
+        pass
+
+    def _anything(self, register: int) -> int:
+        bits = sum((self._random.random() < self._likely) << bit for bit in range(32))
+        if register == STS and self._random.random() < 0.9:
+            return bits & ~0x23  # as the active locality would see it
+        if register == ACCESS and self._random.random() < 0.9:
+            return 0xA1
+        if register == FIFO and self._random.random() < 0.5:
+            return self._random.choice((0x0000C400, 0x0000000A, 0x0000FFFF, 0x00020000, 0x0A000000))
+        return bits
+
+    def _pass(self) -> None:
+        self.accesses += 1
+        self.clock.time += BUS
+        if self.accesses > self.most:
+            raise TooLong(f"{self.accesses} accesses")

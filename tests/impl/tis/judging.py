@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from tests.impl.tis.device import ACCESS, BUS, STS, A, B, C, Clock, D, Device, Fault, Nature, TooLong
+from tests.impl.tis.device import ACCESS, BUS, STS, A, B, C, Clock, D, Device, Fault, Havoc, Nature, TooLong
 
 from vtpm_impl.tis.errors import TisError
 from vtpm_impl.tis.port import Port
@@ -82,6 +82,8 @@ def judge(make: MakeDriver, *, seeds: int = 2, slow: bool = True) -> Iterator[st
     """What is wrong with the driver, sentence by sentence. `slow`: also on devices that need many looks."""
     natures = {name: nature for name, nature in NATURES.items() if slow or not nature.late}
     yield from _contract(make)
+    for seed in range(40 * seeds):
+        yield from (f"havoc, seed {seed}: {wrong}" for wrong in _havoc(make, seed))
     for seed in range(seeds):
         for name, nature in natures.items():
             yield from (f"{name}, seed {seed}: {wrong}" for wrong in _benign(make, nature, seed))
@@ -100,7 +102,7 @@ def _driver(make: MakeDriver, nature: Nature, seed: int, fault: Fault = Fault.NO
     return device, make(device, device.clock)
 
 
-def _attempt(device: Device, driver: Transmitter, asked: bytes, locality: int) -> bytes | str:
+def _attempt(device: Device | Havoc, driver: Transmitter, asked: bytes, locality: int) -> bytes | str:
     """The response, or what came instead of it: the name of the error, or what is wrong."""
     began = device.clock.time
     device.most = device.accesses + 60_000
@@ -228,6 +230,18 @@ def _seized(make: MakeDriver, nature: Nature, seed: int) -> Iterator[str]:
         if after != answer(command(30, 2)):
             yield f"before access {turn}, afterwards: {after if isinstance(after, str) else 'a wrong response'}"
         yield from device.wrong
+
+
+def _havoc(make: MakeDriver, seed: int) -> Iterator[str]:
+    """Whatever is read: an end in time, with an error, or with what at least looks like a whole response."""
+    device = Havoc(seed)
+    driver = make(device, device.clock)
+    for mark in range(2):
+        got = _attempt(device, driver, command(64, mark), mark)
+        if isinstance(got, str) and got.startswith("wrong"):
+            yield got
+        elif isinstance(got, bytes) and not 10 <= len(got) == int.from_bytes(got[2:6], "big") <= 4096:
+            yield f"a response of {len(got)} bytes that says it has {int.from_bytes(got[2:6], 'big')}"
 
 
 def _contract(make: MakeDriver) -> Iterator[str]:

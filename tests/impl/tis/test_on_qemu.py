@@ -160,6 +160,20 @@ def test_an_abort_in_mid_command_is_told_and_the_next_command_works(rig: Rig) ->
     assert code(rig.driver.transmit(rig.packets.pcr_read)) == 0
 
 
+def test_a_driver_that_is_closed_drops_its_command(rig: Rig) -> None:
+    rig.driver.release()
+    executes = threading.Event()
+    driver = Driver(Interfering(rig.machine, STS.offset, 4, executes.set))  # a port whose end is not the machine's
+    rig.machine.tpm.send_signal(signal.SIGSTOP)
+    thread, raised = in_the_background(lambda: driver.transmit(rig.packets.pcr_read))
+    assert executes.wait(30)
+    threading.Timer(0.2, rig.machine.tpm.send_signal, [signal.SIGCONT]).start()  # QEMU waits for it
+    driver.close()
+    thread.join()
+    assert [type(error) for error in raised] == [Dropped]
+    assert code(rig.driver.transmit(rig.packets.pcr_read)) == 0
+
+
 def test_a_command_that_takes_too_long_is_dropped(rig: Rig) -> None:
     with pytest.raises(TimedOut, match=r"did not respond in 0 s: STS reads 0x8"):
         rig.driver.transmit(rig.packets.slow, timeout=0.0)
