@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from vtpm_model import sources
 from vtpm_model.core import Assumption
 
-ROWS = (*(f"E{number}" for number in range(1, 29)), "N1", "N2", "N3")
-"""The rows of the published tables of invariants that ring, handshake and page answer for."""
+ROWS = (
+    *(f"E{number}" for number in range(1, 29)),
+    *(f"I{number}" for number in range(1, 15)),
+    *("N1", "N2", "N3", "N8"),
+)
+"""The rows of the published tables of invariants: E and N1 to N3 of ring, handshake and page, I and N8 of the TIS."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +249,39 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
         why="What an implementation does when it runs out is its own; towards the other end it looks like a crash.",
         facts=("E10", "E11"),
     ),
+    # ------------------------------------------------------------------------------------------ the TPM's registers
+    Assumption(
+        id="A27",
+        sentence="One reading of STS gives its flags and its burst count as they are together.",
+        why="The register is read as 32 bits at once. Two readings of eight bits may tear the count; `tis` has that "
+        "as a defect.",
+        facts=("I2", "no_access_exceeds_the_burst_count"),
+        cites=(sources.TIS_BURST_COUNT, sources.EDK2_READS_THE_BURST_COUNT),
+    ),
+    Assumption(
+        id="A28",
+        sentence="A locality is used by one program.",
+        why="Who writes to another one's page acts in its name; no device can tell the two apart.",
+        facts=("I7", "I13", "I14", "a_call_goes_on"),
+        cites=(sources.TIS_REQUEST_USE,),
+    ),
+    Assumption(
+        id="A29",
+        sentence="The bytes of a command and of a response are not garbled on their way, but for the size of a "
+        "response, once in a call.",
+        why="The bus has no checksum that this driver could read; a size that is wrong contradicts dataAvail, and "
+        "the response is then read again.",
+        facts=("I6", "N8", "nothing_is_garbled_by_a_sound_device"),
+        cites=(sources.TIS_RESPONSE_RETRY,),
+    ),
+    Assumption(
+        id="A30",
+        sentence="A device that keeps the specification answers with 10 to 4 096 bytes, and its burst count is never "
+        "more than what is left of a response.",
+        why="The first is what a TPM packet is; the second is what a burst count means.",
+        facts=("I4", "I6", "N8"),
+        cites=(sources.TIS_BURST_COUNT, sources.TIS_DATA_AVAIL),
+    ),
 )
 """Every assumption, by a number that stays. `facts` has names of facts and rows of the published tables."""
 
@@ -340,6 +377,33 @@ READINGS: tuple[Reading, ...] = (
         because="Values in between may go unseen, since events coalesce and are read by level.",
     ),
     Reading(
+        row="I1",
+        proved="A byte that the driver writes to a TPM that it has is taken.",
+        because="Between its last look and its write a higher locality may take the TPM away; what it writes then is "
+        "dropped by the device.",
+    ),
+    Reading(
+        row="I3",
+        proved="tpmGo is written to a TPM that the driver has only when the whole command is there.",
+        because="As for I1.",
+    ),
+    Reading(
+        row="I7",
+        proved="No access follows a look that shows a loss; before that look, at most the burst of the moment.",
+        because="requestUse need not be looked at: it reads 0 for the owner.",
+    ),
+    Reading(
+        row="I8",
+        proved="Every call ends; each wait takes its limit in poll intervals at most, and there are finitely many.",
+        because="The sum of all waits is a figure of a configuration; a poll interval is as long as it is.",
+    ),
+    Reading(
+        row="I9",
+        proved="After an error the command is dropped by commandReady, the locality is given back, and the next call "
+        "begins with a wait for Ready.",
+        because="A TPM that was lost is not the driver's to abort, and none is there before the locality was granted.",
+    ),
+    Reading(
         row="N2",
         proved="Whoever loads SUBMIT or FINISH reads the data stored before it: with barriers on any machine, "
         "without on x86.",
@@ -349,6 +413,13 @@ READINGS: tuple[Reading, ...] = (
         row="N3",
         proved="Every command that was fetched is answered by 10 bytes or more that fitted when it was fetched.",
         because="That the header inside says the same length is the engine's promise.",
+    ),
+    Reading(
+        row="N8",
+        proved="A call ends; in an error only if the whole limit went by, the TPM was taken away, the caller asked for "
+        "it, or the device broke the specification; and whatever is shown is taken.",
+        because="So a punctual device that nobody takes away leaves a call no other end than a response, after an "
+        "error as before.",
     ),
 )
 """The rows that are not proved word for word."""

@@ -15,10 +15,11 @@ from vtpm_model.order import ORDER, ORDER_TSO
 from vtpm_model.page import PAGE
 from vtpm_model.recorder import RECORDER
 from vtpm_model.ring import RING
+from vtpm_model.tis import TIS
 from vtpm_model.watch import WATCH
 
 SYSTEMS: dict[str, Spec[Any]] = {
-    spec.name: spec for spec in (PAGE, ORDER, ORDER_TSO, WATCH, RING, DEVICE, LINUX, HOSTILE, ISOLATION)
+    spec.name: spec for spec in (PAGE, ORDER, ORDER_TSO, WATCH, RING, DEVICE, LINUX, HOSTILE, ISOLATION, TIS)
 }
 """The systems whose facts are proved."""
 

@@ -163,6 +163,10 @@ class Actor(Enum):
     TOOLSTACK = "toolstack"
     XEN = "xen"
     ENGINE = "engine"
+    DRIVER = "driver"
+    DEVICE = "device"
+    SOFTWARE = "software"
+    OTHERS = "others"
 
 
 @dataclass(frozen=True)

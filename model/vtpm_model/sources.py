@@ -3,7 +3,7 @@
 The texts themselves stay where they are. A citation is named by what its lines say, in our words; `vtpmspec cite` holds
 it against a source tree that the reader has. The digest is over the bytes of the cited lines, each ended by a newline.
 
-Revisions: xen.git and mini-os.git by commit; Linux by release, the long-term series of the recorded guests.
+Revisions: xen.git, mini-os.git and edk2.git by commit; Linux by release, the long-term series of the recorded guests.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from vtpm_model.core import Citation, Document, Standing
 XEN = "c447b7308b"
 MINIOS = "2d3b22f842"
 LINUX = "v6.1.176"
+EDK2 = "c5aa7e7d94"
 
 
 TPMIF_H = Document("tpmif_h", "xen", "xen/include/public/io/tpmif.h", XEN)
@@ -42,6 +43,7 @@ TPMFRONT_C = Document("tpmfront_c", "mini-os", "tpmfront.c", MINIOS)
 MINIOS_XENBUS_C = Document("minios_xenbus_c", "mini-os", "xenbus.c", MINIOS)
 MINIOS_GNTMAP_C = Document("minios_gntmap_c", "mini-os", "gntmap.c", MINIOS)
 MINIOS_GNTTAB_C = Document("minios_gnttab_c", "mini-os", "gnttab.c", MINIOS)
+MINIOS_TPM_TIS_C = Document("minios_tpm_tis_c", "mini-os", "tpm_tis.c", MINIOS)
 MINIOS_X86_OS_H = Document("minios_x86_os_h", "mini-os", "include/x86/os.h", MINIOS)
 MINIOS_ARM_OS_H = Document("minios_arm_os_h", "mini-os", "include/arm/os.h", MINIOS)
 
@@ -55,6 +57,10 @@ XENBUS_PROBE_FRONTEND_C = Document(
     "xenbus_probe_frontend_c", "linux", "drivers/xen/xenbus/xenbus_probe_frontend.c", LINUX
 )
 LINUX_GRANT_TABLE_C = Document("linux_grant_table_c", "linux", "drivers/xen/grant-table.c", LINUX)
+
+TPM_TIS_H = Document("tpm_tis_h", "edk2", "MdePkg/Include/IndustryStandard/TpmTis.h", EDK2)
+TPM_PTP_H = Document("tpm_ptp_h", "edk2", "MdePkg/Include/IndustryStandard/TpmPtp.h", EDK2)
+EDK2_TPM2_TIS_C = Document("edk2_tpm2_tis_c", "edk2", "SecurityPkg/Library/Tpm2DeviceLibDTpm/Tpm2Tis.c", EDK2)
 
 
 # ------------------------------------------------------------------------------------------ the published protocol
@@ -315,3 +321,65 @@ XENBUS_RESETS_CONNECTED_AND_CLOSED = Citation(XENBUS_PROBE_FRONTEND_C, 424, 434,
 # Grants.
 LINUX_END_ACCESS = Citation(LINUX_GRANT_TABLE_C, 428, 442, "6d0128c7fae4a024")
 LINUX_DEFERS_A_MAPPED_PAGE = Citation(LINUX_GRANT_TABLE_C, 605, 612, "cf215980d9df7f45")
+
+
+# ------------------------------------------------------------------------------- the TPM's registers and their drivers
+
+# Registers.
+TIS_REGISTERS = Citation(TPM_TIS_H, 17, 90, "7daa8f2efb92dae4")
+TIS_BURST_COUNT = Citation(TPM_TIS_H, 47, 50, "97d8421e85ff174e")
+TIS_FIFO = Citation(TPM_TIS_H, 52, 55, "34a492d21cec8b80")
+TIS_REG_VALID = Citation(TPM_TIS_H, 106, 109, "cbede7acfef65bc8")
+TIS_ACTIVE_LOCALITY = Citation(TPM_TIS_H, 110, 113, "1a0889caf50ba66e")
+TIS_BEEN_SEIZED = Citation(TPM_TIS_H, 114, 118, "d83ad4fb58043c61")
+TIS_SEIZE = Citation(TPM_TIS_H, 119, 124, "b8c66ae3eefd5fe8")
+TIS_PENDING_REQUEST = Citation(TPM_TIS_H, 125, 128, "24556711b68f5f62")
+TIS_REQUEST_USE = Citation(TPM_TIS_H, 129, 132, "fa22289a45a12834")
+TIS_ESTABLISHMENT = Citation(TPM_TIS_H, 133, 136, "b1babdbc382724e4")
+TIS_STS_VALID = Citation(TPM_TIS_H, 142, 145, "034133c7d4b74e82")
+TIS_COMMAND_READY = Citation(TPM_TIS_H, 146, 150, "7c9b7d56dba4ac7e")
+TIS_GO = Citation(TPM_TIS_H, 151, 154, "ecbaca6b77e4b054")
+TIS_DATA_AVAIL = Citation(TPM_TIS_H, 155, 158, "bf8a9092e9e093c7")
+TIS_EXPECT = Citation(TPM_TIS_H, 159, 162, "2881d9187374c0e2")
+TIS_SELF_TEST_DONE = Citation(TPM_TIS_H, 163, 166, "1f4d4912492e7a77")
+TIS_RESPONSE_RETRY = Citation(TPM_TIS_H, 167, 170, "3190a96bdcde09eb")
+TIS_TIMEOUTS = Citation(TPM_TIS_H, 172, 178, "6c1db7fa823cca30")
+PTP_INTERFACE_CAPABILITY = Citation(TPM_PTP_H, 125, 152, "3483d2a172674c84")
+PTP_XDATA_FIFO = Citation(TPM_PTP_H, 74, 77, "c649fb742e5a8901")
+PTP_INTERFACE_ID = Citation(TPM_PTP_H, 69, 72, "89e2cc29cd53f16e")
+PTP_FAMILY = Citation(TPM_PTP_H, 220, 228, "8fe4c46a19544273")
+PTP_COMMAND_CANCEL = Citation(TPM_PTP_H, 229, 233, "3cf31b3bdf37c5ed")
+
+# A driver that asks for each burst.
+EDK2_PRESENCE = Citation(EDK2_TPM2_TIS_C, 39, 48, "dff932e3ff460429")
+EDK2_WAITS_WITH_A_TIMEOUT = Citation(EDK2_TPM2_TIS_C, 61, 82, "7e8e28c138fffcdb")
+EDK2_READS_THE_BURST_COUNT = Citation(EDK2_TPM2_TIS_C, 95, 127, "5460ff970447d5da")
+EDK2_PREPARES = Citation(EDK2_TPM2_TIS_C, 139, 158, "9250ee8e2b881409")
+EDK2_REQUESTS = Citation(EDK2_TPM2_TIS_C, 171, 194, "fe712f6ba89747d7")
+EDK2_SENDS = Citation(EDK2_TPM2_TIS_C, 239, 254, "6eff0cd0622934f0")
+EDK2_CHECKS_EXPECT = Citation(EDK2_TPM2_TIS_C, 256, 269, "df6d71846e417921")
+EDK2_GOES = Citation(EDK2_TPM2_TIS_C, 271, 284, "41006b54beec1bb3")
+EDK2_READS_THE_HEADER = Citation(EDK2_TPM2_TIS_C, 312, 331, "6b7cf1c74a7c3e7f")
+EDK2_BOUNDS_THE_RESPONSE = Citation(EDK2_TPM2_TIS_C, 344, 351, "0a980ace67adbfb0")
+EDK2_LEAVES_READY = Citation(EDK2_TPM2_TIS_C, 372, 383, "da7da7d64b19c1e4")
+
+# mini-os' driver.
+MINIOS_TIS_INITIALISES = Citation(MINIOS_TPM_TIS_C, 570, 586, "1393348d631a5751")
+MINIOS_TIS_DURATION = Citation(MINIOS_TPM_TIS_C, 591, 616, "9ef44fab13d0b535")
+MINIOS_TIS_CHECKS_LOCALITY = Citation(MINIOS_TPM_TIS_C, 623, 630, "7d58933a12d8a4b8")
+MINIOS_TIS_RELEASES = Citation(MINIOS_TPM_TIS_C, 632, 639, "9b49814163e3c59c")
+MINIOS_TIS_REQUESTS = Citation(MINIOS_TPM_TIS_C, 641, 675, "e403ef7c40d8faad")
+MINIOS_TIS_ABORTS = Citation(MINIOS_TPM_TIS_C, 682, 685, "720ed2a2fd51b837")
+MINIOS_TIS_READS_THE_BURST_COUNT = Citation(MINIOS_TPM_TIS_C, 688, 703, "06c7f025a30a564a")
+MINIOS_TIS_WAITS = Citation(MINIOS_TPM_TIS_C, 705, 729, "4be19ea7c6acdf45")
+MINIOS_TIS_RECEIVES_DATA = Citation(MINIOS_TPM_TIS_C, 731, 747, "5543e2bf726d9b59")
+MINIOS_TIS_RECEIVES = Citation(MINIOS_TPM_TIS_C, 749, 790, "22d17f7310be179a")
+MINIOS_TIS_SENDS = Citation(MINIOS_TPM_TIS_C, 791, 863, "0b272804f9fbf270")
+MINIOS_TIS_SENDS_THE_LAST_BYTE = Citation(MINIOS_TPM_TIS_C, 827, 834, "a081d085290f7676")
+MINIOS_TIS_GOES = Citation(MINIOS_TPM_TIS_C, 836, 850, "d4a3fd0473a449d1")
+MINIOS_TIS_TRANSMITS = Citation(MINIOS_TPM_TIS_C, 900, 956, "9a7816f932de97c5")
+MINIOS_TIS_TRANSMIT_CMD = Citation(MINIOS_TPM_TIS_C, 958, 972, "8613d302248bf48b")
+MINIOS_TIS_TIMEOUTS = Citation(MINIOS_TPM_TIS_C, 974, 1060, "d06a93bff7b463a8")
+MINIOS_TIS_SHUTS_DOWN = Citation(MINIOS_TPM_TIS_C, 1101, 1119, "2aa377259e9007cc")
+MINIOS_TIS_CMD = Citation(MINIOS_TPM_TIS_C, 1270, 1285, "05892ee5d1db8ed3")
+MINIOS_TIS_WRITE = Citation(MINIOS_TPM_TIS_C, 1299, 1323, "088e0ed55a2294ba")

@@ -68,6 +68,28 @@ BOUNDS: dict[str, Bounds] = {
         picks={**_RING_PICKS, "keys": (0, 1, 2)},
         more_picks={"length": (0, 10, 4088, 4089), "extra": (0, 1), "reply": (9, 10, 4084, 4088, 4089)},
     ),
+    "tis": Bounds(
+        fields={"call": 1, "waited": 1},
+        picks={
+            "named": (10,),
+            "given": (10,),
+            "burst": (0, 10),
+            "count": (10,),
+            "size": (10, 20),
+            "answer": (20,),
+            "told": (1,),
+        },
+        more_picks={
+            "named": (9, 10, 4096, 4097),
+            "given": (10, 4096),
+            "burst": (0, 1, 9, 10),
+            "count": (1, 9, 10),
+            "size": (9, 10, 11, 20, 4097),
+            "answer": (10, 11, 20),
+            "told": (0, 2, 2_000_000),
+        },
+        states=100_000,
+    ),
     "isolation": Bounds(
         fields={"x.epoch": 2, "y.epoch": 2, "clock": 6, "ahead": 2},
         picks={"address": (1, 2, 3), "others": (0, 1, 2)},
