@@ -95,7 +95,7 @@ def _clean(rig: Rig) -> None:
     """Destroy what a scenario has left behind."""
     try:
         with rig.step("what is left is destroyed", 120):
-            for line in rig.run("xl", "list").splitlines()[2:]:
+            for line in reversed(rig.run("xl", "list").splitlines()[2:]):  # guests before their backends
                 rig.run("xl", "destroy", line.split()[0], code=None)
     except Failed:
         pass
