@@ -83,7 +83,7 @@ def _run(built: images.Images, folder: Path, names: list[str]) -> list[str]:
         except MachineError as error:
             tell(f"the logs are lost: {error}")
     tell("recordings: what was recorded of Linux' frontends and our backend is a run of the specification")
-    judged = judge(machine.share / "logs", rig.linux)
+    judged = judge(machine.share / "logs", rig.linux, rig.beyond)
     if any(step.wrong for step in judged):
         wrong.append("recordings")
     told = {"steps": [vars(step) for step in (*rig.steps, *judged)], "figures": rig.figures}

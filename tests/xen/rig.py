@@ -42,6 +42,8 @@ class Rig:
     figures: dict[str, Any] = field(default_factory=dict)
     linux: set[int] = field(default_factory=set)
     """Domains whose vTPM Linux' own driver used."""
+    beyond: dict[int, str] = field(default_factory=dict)
+    """Of those, the ones that met what the specification does not have: the line at which it must refuse them."""
     _deadline: float = 0.0
     _found: list[str] = field(default_factory=list)
 
