@@ -142,7 +142,7 @@ class Machine:
         """Start a program that inherits the sockets, and ends with this process, whatever becomes of that."""
         log = self._stack.enter_context((self._folder / f"{name}.log").open("wb"))
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", "nice", *command],
+            ["setpriv", "--pdeathsig", "KILL", "--", *command],
             pass_fds=[one.fileno() for one in sockets], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
         self._stack.callback(process.wait)
