@@ -1,6 +1,6 @@
-"""Imports all that a domain may import, and compiles every module that this took; the images' own Python runs it.
+"""Imports modules, and compiles every module that this took; the images' own Python runs it.
 
-    freeze.py TREE COMPILED MODULE...
+    freeze.py COMPILED FOLDER MODULE...
 
 prints, as JSON, each module's source and where it has been compiled; null for an extension.
 """
@@ -16,11 +16,8 @@ from pathlib import Path
 
 def main() -> None:
     """Do it."""
-    tree, compiled, *others = sys.argv[1:]
-    sys.path[0] = tree
-    for source in sorted(Path(tree).rglob("*.py")):
-        importlib.import_module(".".join(source.relative_to(tree).with_suffix("").parts).removesuffix(".__init__"))
-    for name in others:
+    compiled, sys.path[0], *modules = sys.argv[1:]
+    for name in modules:
         importlib.import_module(name)
     Path(compiled).mkdir()
     files: dict[str, str | None] = {}

@@ -45,11 +45,11 @@ DOM0_MODULES: Final = (
     "9p",
 )  # fmt: skip
 
-NOT_IN_A_DOMAIN: Final = ("cli.py", "commands", "sut")
-"""Parts of `vtpm_impl` that need more than the standard library, or are for a host without Xen."""
-
-EXTRA_PYTHON: Final = ("encodings.ascii", "encodings.latin_1", "encodings.utf_8", "encodings.unicode_escape")
-"""What Python itself looks for by name, late."""
+MODULES: Final = (
+    "inside.dom0", "inside.domain", "vtpm_impl.domain", "vtpm_impl.engines.tis",
+    "encodings.ascii", "encodings.latin_1", "encodings.utf_8", "encodings.unicode_escape",
+)  # fmt: skip
+"""What is run in domains, and what that looks for by name, late."""
 
 
 @dataclass(frozen=True)
@@ -182,10 +182,10 @@ class _Builder:
         """Every Python module that a domain imports, compiled, by its path there; extensions as they are."""
         scratch = self._images.folder / "python"
         tree = scratch / LIBRARY.lstrip("/")
-        without = shutil.ignore_patterns("__pycache__", *NOT_IN_A_DOMAIN)
+        without = shutil.ignore_patterns("__pycache__", "*.so")  # which are of this host's Python
         shutil.copytree(PROJECT / "impl" / "vtpm_impl", tree / "vtpm_impl", ignore=without)
         shutil.copytree(HERE / "inside", tree / "inside", ignore=without)
-        listed = self._run(PYTHON, "-S", str(HERE / "freeze.py"), str(tree), str(scratch / "compiled"), *EXTRA_PYTHON)
+        listed = self._run(PYTHON, "-S", str(HERE / "freeze.py"), str(scratch / "compiled"), str(tree), *MODULES)
         found: dict[str, bytes] = {}
         for source, compiled in json.loads(listed).items():
             path = Path(source)

@@ -16,6 +16,7 @@ Every line has `t`, seconds since the start. Bytes are hexadecimal; `page` is it
 from __future__ import annotations
 
 import json
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -39,6 +40,7 @@ class Recorder:
         self._inner = platform
         self._write = write
         self._started = platform.now()
+        self._lock = threading.Lock()
         self._read: dict[str, str | None] = {}
         self._commands: dict[Device, int] = defaultdict(int)
         self._pages: dict[Device, _Page] = {}
@@ -49,8 +51,9 @@ class Recorder:
 
     def line(self, event: str, **fields: Any) -> None:
         """Write a line."""
-        seconds = round(self._inner.now() - self._started, 6)
-        self._write(json.dumps({"t": seconds, "ev": event, **fields}))
+        with self._lock:  # the engine's thread looks at pages, too
+            seconds = round(self._inner.now() - self._started, 6)
+            self._write(json.dumps({"t": seconds, "ev": event, **fields}))
 
     def read(self, path: str, value: bytes | None) -> None:
         """A node has been read."""
