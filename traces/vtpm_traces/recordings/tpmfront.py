@@ -508,7 +508,8 @@ class _Reader:
         # with its connection the frontend may have given up the command before
         self._say(Happened(entry.origin, calls, fits, or_nothing=not success))
         self._say(Holds(entry.origin, lambda s: not s.waiting and not s.commanded))
-        if success and not now.page.agrees(HEADER, self._bytes(entry, "resp")):
+        answer = self._bytes(entry, "resp")
+        if success and not any(now.page.agrees(offset, answer) for offset in (HEADER, now.page.data_offset)):
             self._say(impossible(entry.origin, "the page holds other bytes"))
 
     def _opened_or_not(self, now: _Opened, entry: Seen) -> None:
