@@ -40,6 +40,7 @@ lint: setup
 soak: setup
 	$(BIN)/vtpmspec explore --all --seconds 60
 	$(BIN)/python -m tests.impl.tis.soak
+	$(BIN)/python -m tests.quality.hunt
 	$(BIN)/vtpmspec conform --runs 20000 --seed $$(date +%s) -- $(BIN)/vtpm sut backend
 	$(BIN)/vtpmspec conform --runs 20000 --seed $$(date +%s) -- $(BIN)/vtpm sut frontend
 
