@@ -43,6 +43,7 @@ class Driven(Device):
     commanded: bool  # the application has handed a command to its frontend
     command: U32  # its length
     named: U32  # the length that the packet in the page names in its own header
+    late: bool  # the frontend has waited for its answer longer than anybody should
 
 
 R = TypeVar("R", bound=Driven)
@@ -53,7 +54,7 @@ def nothing_yet() -> Driven:
     return Driven(
         **handshake.no_device()._replace(up=False)._asdict(),  # type: ignore[attr-defined]
         refused=False, has_uuid=False, told_of_directory=False, stopped=False, answered=False, reply=0,
-        wish=Wish.NOTHING, commanded=False, command=0, named=0,
+        wish=Wish.NOTHING, commanded=False, command=0, named=0, late=False,
     )  # fmt: skip
 
 
@@ -215,6 +216,12 @@ def driver_commands(s: R, length: U32) -> R:
 
 
 @action(by=Actor.XEN)
+def driver_lets_time_pass(s: R) -> R:
+    """Half an hour passes: whoever waits for an answer has waited too long."""
+    return replace(s, late=s.waiting)
+
+
+@action(by=Actor.XEN)
 def driver_fails_connection(s: R) -> R:
     """What the backend tries for the connection fails: to map, to bind, to read a key."""
     return replace(s, refused=True)
@@ -260,6 +267,7 @@ DRIVER = (
     driver_stops_backend,
     driver_wants,
     driver_commands,
+    driver_lets_time_pass,
     driver_fails_connection,
     driver_fails_no_more,
     driver_raises_backend_event,
@@ -382,7 +390,7 @@ def when(declared: Action[Device], condition: Callable[[Driven], bool]) -> Actio
 def frontend_submits(s: R) -> R:
     """The frontend sends the command that the application handed to it, in a page without extra pages."""
     require(s.commanded)
-    return replace(taken(handshake.frontend_submits, s, length=s.command, extra=0), commanded=False)
+    return replace(taken(handshake.frontend_submits, s, length=s.command, extra=0), commanded=False, late=False)
 
 
 @action(by=FRONTEND, owed=True, cites=(sources.LINUX_SEND_BOUNDS, sources.TPMFRONT_SEND_BOUNDS))
@@ -419,6 +427,8 @@ REPLACED: tuple[Action[Driven], ...] = (
     when(handshake.frontend_closes, lambda s: must_close(s) | (s.fe_state == CLOSING)),
     frontend_submits,
     frontend_looks,
+    when(ring.frontend_times_out, lambda s: s.late),
+    when(ring.frontend_gives_up, lambda s: s.late),
 )
 
 OF_ITS_OWN = (backend_undoes_connection, backend_gives_device_up, frontend_refuses_command)
@@ -428,8 +438,7 @@ LEFT_TO_THE_DRIVER = frozenset(
     {
         *(a.name for a in (*handshake.TOOLSTACK_ACTIONS, *ring.SURPRISES)),
         "backend_retires", "backend_crashes", "backend_starts", "frontend_vanishes",
-        # No time passes while a program is driven, so nothing times out.
-        "frontend_times_out", "frontend_cancels", "frontend_gives_up", "frontend_cancels_at_rest",
+        "frontend_cancels_at_rest",
     }
 )  # fmt: skip
 """Actions of the composed system that happen here only as the driver wants them."""

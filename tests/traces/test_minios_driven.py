@@ -19,7 +19,7 @@ from vtpm_traces.search import explain
 FORMS = {Actor.BACKEND: "tpmback", Actor.FRONTEND: "tpmfront"}
 
 NOT_THE_DRIVERS = {
-    Actor.BACKEND: {"driver_replies", "driver_raises_frontend_event", "driver_fails_no_more"},
+    Actor.BACKEND: {"driver_replies", "driver_raises_frontend_event", "driver_fails_no_more", "driver_lets_time_pass"},
     Actor.FRONTEND: {
         "driver_publishes_another_page", "driver_publishes_again", "driver_stores_length", "driver_stores_extra",
         "driver_stores_state", "driver_stores_into_old_page", "driver_raises_backend_event", "driver_answers",
@@ -51,13 +51,14 @@ def some(name: str, sort: Any, dice: random.Random) -> Any:
 
 
 def places(spec: Spec[Any], subject: Actor) -> list[Any]:
-    """The states that the kept recordings lead through."""
+    """The states that the kept recordings lead through, and what half an hour makes of them."""
     found = {spec.init()}
     for path, form in kept_recordings().values():
         if form == FORMS[subject]:
             for recording in READERS[form](path).values():
                 found |= {taken.after for taken in explain(spec, recording).run}
-    return sorted(found, key=str)
+    late = {state._replace(late=state.waiting) for state in found}
+    return sorted(found | late, key=str)
 
 
 def walks(spec: Spec[Any], subject: Actor) -> tuple[Counter[str], Counter[str]]:

@@ -268,8 +268,11 @@ class _Backend:
             yield 2, (f"cmdlen {dice.choice((4089, 5000))}",), (("driver_commands", {"length": 4089}),)
             yield 3, ("close",), (("driver_wants", {"wish": Wish.CLOSED}),)
         if s.waiting:
+            yield 4, ("pass",), (("driver_lets_time_pass", {}),)
             size = _size(dice)
             yield self._replies(30, _packet(dice, "00c4", size), size, RingState.FINISH, 0, size)
+        if s.wish is Wish.OPEN and not s.peer_v2:
+            yield 1, ("pass",), (("driver_wants", {"wish": Wish.CLOSED}),)
         yield self._writes(S.CLOSING, 1)
         yield self._writes(S.CLOSED, 1)
 

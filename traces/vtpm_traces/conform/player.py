@@ -12,10 +12,17 @@ from vtpm_traces.conform.script import Deliver, Played, Script, parse_line
 from vtpm_traces.conform.subject import Crashed, Fault, Garbage, Subject
 from vtpm_traces.conform.world import World, check
 from vtpm_traces.files import shown
-from vtpm_traces.recordings.script import Run
+from vtpm_traces.recordings.script import Pass, Run
 
 RESTLESS: Final = 5000
 """Requests after which a subject that was told nothing new should have come to rest."""
+
+
+LONG: Final = 1_800_000
+"""Milliseconds of half an hour: longer than any command takes, and any wait for one."""
+
+STEP: Final = 10_000
+"""Milliseconds that pass at least where a subject wants to be told of the time."""
 
 
 class Restless(Fault):
@@ -115,6 +122,7 @@ class _Playing:
     def __init__(self, subject: Subject, world: World) -> None:
         self._subject = subject
         self._world = world
+        self._within: int | None = None  # milliseconds after which the subject wants to be told
 
     def play(self, script: Script) -> None:
         self._until_it_waits(None)
@@ -129,6 +137,11 @@ class _Playing:
                     pass
                 self._world.note_step("run")
                 self._world.show_pages()
+            case Pass():
+                for _ in self._deliver():
+                    pass
+                self._world.take(step, words)
+                self._let_time_pass()
             case Deliver(count):
                 for _ in zip(range(count), self._deliver(), strict=False):
                     pass
@@ -145,6 +158,19 @@ class _Playing:
             self._until_it_waits(event)
             yield
 
+    def _let_time_pass(self) -> None:
+        """Half an hour, in steps that are longer than asked for where little was: who polls need not be asked often."""
+        until = self._world.now + LONG
+        while self._world.now < until:
+            for _ in self._deliver():
+                pass
+            left = until - self._world.now
+            if self._within is None:
+                self._world.now = until
+                return
+            self._world.now += min(max(self._within, STEP), left)
+            self._until_it_waits(self._world.told({"event": "time"}))
+
     def _until_it_waits(self, event: dict[str, Any] | None) -> None:
         """Tell an event, and answer what the subject asks until it waits for the next one."""
         if event is not None:
@@ -153,6 +179,7 @@ class _Playing:
             request = self._subject.hear()
             if request.get("do") == "wait":
                 check(request)
+                self._within = request.get("within")
                 return
             if request.get("do") == "hello":
                 raise Garbage("it said hello twice")

@@ -14,6 +14,7 @@ A line that starts with `#` is for people; the first one says in a sentence what
 | `cmd HEX`, `loc N`    | a frontend is given a command; the locality of those to come                                 |
 | `resp HEX`, `resplen` | the TPM answers the command that a backend has given to it                                   |
 | `fail OPERATION N`    | the next N operations of this kind fail                                                      |
+| `pass`                | half an hour passes; who has waited for an answer all that time waits no longer              |
 | `deliver N`           | the subject is told N events, and runs as long as it likes after each                        |
 | `run`                 | it is told all events, and must come to rest: it may owe nothing then                        |
 

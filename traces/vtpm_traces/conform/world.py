@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from vtpm_model.handshake import XenbusState
 from vtpm_traces import schema
 from vtpm_traces.conform.script import Notify
 from vtpm_traces.conform.subject import Garbage
@@ -40,7 +41,7 @@ from vtpm_traces.recordings.script import (
 from vtpm_traces.recordings.stand_in import Store as Nodes
 from vtpm_traces.recordings.stand_in import is_at_or_below
 from vtpm_traces.recordings.tpmback import BACKEND_DOMAIN
-from vtpm_traces.recordings.tpmfront import FRONTEND_DOMAIN
+from vtpm_traces.recordings.tpmfront import DEFAULT_NODE, FRONTEND_DOMAIN
 
 DOMAINS: Final[Mapping[str, int]] = {"backend": BACKEND_DOMAIN, "frontend": FRONTEND_DOMAIN}
 """The subject's own domain, by the end that it is."""
@@ -147,6 +148,8 @@ class World:
                 return  # an application asks for one thing at a time
             case Stop() | Command() if self.end == "frontend" and not self._opened:
                 return  # and of a device that it has tried to open
+            case Start(node) if self.end == "frontend" and self._is_open(node):
+                return  # once
             case _:
                 self.note_step(words)
         match step:
@@ -177,7 +180,7 @@ class World:
                 if self.end == "backend":
                     self._queue("start")
                 else:
-                    self._queue("open", handle=int((node or "0").rpartition("/")[2]))
+                    self._queue("open", handle=int((node or DEFAULT_NODE).rpartition("/")[2]))
             case Stop():
                 self._queue("stop" if self.end == "backend" else "close")
             case CountFrontends():
@@ -185,6 +188,10 @@ class World:
             case ListStore():
                 for path, value in self._nodes.nodes.items():
                     self._note("xs_node", path=path, value=value)
+
+    def _is_open(self, node: str | None) -> bool:
+        state = self._nodes.get(f"{self._absolute(node or DEFAULT_NODE)}/state")
+        return state in (f"{XenbusState.INITIALISED:d}", f"{XenbusState.CONNECTED:d}") and self._opened
 
     def show_pages(self) -> None:
         """Write down every page as it is."""

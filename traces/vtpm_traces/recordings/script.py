@@ -145,6 +145,11 @@ class SetLocality:
     locality: int
 
 
+@dataclass(frozen=True)
+class Pass:
+    """Half an hour passes: longer than anybody may wait for an answer."""
+
+
 Step: TypeAlias = (
     Set
     | Remove
@@ -161,6 +166,7 @@ Step: TypeAlias = (
     | Stop
     | Command
     | SetLocality
+    | Pass
 )
 
 OPERATIONS = ("read", "write", "rm", "ls", "watch", "unwatch", "transaction", "bind", "map")
@@ -257,6 +263,7 @@ STEPS: Mapping[str, tuple[int, int, Callable[[list[str]], Step]]] = {
     "close": (0, 0, lambda words: Stop()),
     "cmd": (0, 1, _command),
     "cmdlen": (1, 1, lambda words: Command(_number(words[0], "the length", 0xFFFF_FFFF), None)),
+    "pass": (0, 0, lambda words: Pass()),
     "loc": (1, 1, lambda words: SetLocality(_number(words[0].removeprefix("-"), "the locality", 0xFFFF_FFFF))),
 }
 """The driver's actions: how few and how many words follow the first, and what they say."""

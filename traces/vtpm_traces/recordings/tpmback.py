@@ -39,6 +39,7 @@ from vtpm_traces.recordings.script import (
     Kick,
     ListStore,
     Malformed,
+    Pass,
     Remove,
     Run,
     Seen,
@@ -317,7 +318,7 @@ class _Reader:
                 self.asked = entry if (domain, ref) in self.pages else None
             case CountFrontends():
                 self.asked = entry
-            case Fail() | ListStore():
+            case Fail() | ListStore() | Pass():
                 pass
             case _:
                 raise Malformed(self.file, origin.line, f"a backend has no use for this: {origin.text}")

@@ -27,6 +27,7 @@ from vtpm_traces.recordings.script import (
     Kick,
     ListStore,
     Malformed,
+    Pass,
     Remove,
     Run,
     Seen,
@@ -196,6 +197,12 @@ class _Reader:
                 self.running = origin
             case Show(domain, ref):
                 self.asked = (domain, ref)
+            case Pass():
+                if self.now is not None:
+                    self._act(origin, "driver_lets_time_pass")
+                    if self.now.awaited:  # the application waits no longer
+                        self.now.failed = True
+                        self._act(origin, "driver_wants", wish=Wish.CLOSED)
             case Fail() | ListStore():
                 pass
             case Stop() | Command() | SetLocality() | Store() | Fill() | Kick():
@@ -452,8 +459,11 @@ class _Reader:
         """The state byte was stored, and with it all that was stored before it takes effect."""
         page = now.page
         state, length, extra = page.state, page.length, page.extra
+        if state is RingState.CANCEL:
+            self._say(Happened(origin, (Call("frontend_cancels"),)))
+            return
         if state is not RingState.SUBMIT:
-            self._say(impossible(origin, "a frontend that is not told to cancel stores SUBMIT only"))
+            self._say(impossible(origin, "a frontend stores SUBMIT and CANCEL only"))
             return
         command, now.command = now.command, None
         if command is None:
@@ -498,13 +508,14 @@ class _Reader:
         resplen = entry["resplen"]
 
         def fits(before: Any, step: Step, after: Any) -> bool:
-            if step.name == "frontend_refuses_command":
+            if step.name in ("frontend_refuses_command", "frontend_gives_up"):
                 return not success
             size = before.page.length if before.page.state == RingState.FINISH else 0
             return bool(before.waiting and not after.waiting and (not success or resplen == size))
 
         now.command = None
-        calls = (Call("frontend_looks", {"success": success}), Call("frontend_refuses_command"))
+        looks = Call("frontend_looks", {"success": success})
+        calls = (looks, Call("frontend_refuses_command"), Call("frontend_gives_up"))
         # with its connection the frontend may have given up the command before
         self._say(Happened(entry.origin, calls, fits, or_nothing=not success))
         self._say(Holds(entry.origin, lambda s: not s.waiting and not s.commanded))
