@@ -58,6 +58,11 @@ class Guest:
         """Wait for what came of it. Raises Refusal."""
         return self._answer()
 
+    def has_said(self) -> bool:
+        """Whether something came of it by now."""
+        assert self.process.stdout is not None
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
+
     def ask(self, what: str, *arguments: Any) -> Any:
         """Let the guest do something, and give what came of it. Raises Refusal."""
         self.tell(what, *arguments)

@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.impl.host.guests import Guest, control, obey, say
 
+from vtpm_impl.ring.frontend import RingError
 from vtpm_impl.toolstack.devices import Attached, Toolstack
 from vtpm_impl.xen.host.platform import HostDomain
 from vtpm_impl.xen.platform import StoreError
-from vtpm_impl.xenbus.frontend import Frontend, await_device
+from vtpm_impl.xenbus.frontend import Frontend, FrontendError, await_device
 from vtpm_impl.xenbus.nodes import Device
 
 BACKEND = 9
@@ -76,8 +78,29 @@ class Obedient:
     def transmit(self, size: int, fill: int) -> str:
         return self.frontend.transmit(command(size, fill=fill)).hex()
 
-    def vandalize(self, seed: int, seconds: float) -> tuple[int, int]:
-        """Store nonsense into pages and own nodes for some seconds; give how often, and how often while connected."""
+    def reopen(self) -> None:
+        self.frontend.open()
+
+    def converse(self, seed: int, most: int) -> dict[str, Any]:
+        """Send commands that nobody else sends, until one fails; how many were answered, and the error's name."""
+        chance = random.Random(seed)
+        for number in range(most):
+            size = chance.randrange(30, 4089)
+            mark = f"{os.getpid()} {number}".encode().ljust(20)
+            asked = command(size)[:10] + mark + bytes(size - 30)
+            try:
+                found = self.frontend.transmit(asked, timeout=5)
+            except (FrontendError, RingError) as error:
+                return {"answers": number, "error": type(error).__name__}
+            if found[10:30] != mark or len(found) != size:
+                raise AssertionError(f"{asked[:30]!r} was answered by {found[:30]!r}")
+        return {"answers": most, "error": None}
+
+    def vandalize(self, seed: int, seconds: float, least: int = 0) -> tuple[int, int]:
+        """Store nonsense into pages and own nodes for some seconds, and at least so often.
+
+        Give how often, and how often it was found connected.
+        """
         chance = random.Random(seed)
         store = self.platform.store
         peer = self.frontend.backend
@@ -85,7 +108,7 @@ class Obedient:
         values = [b"", b"x", b"1", b"3", b"4", b"5", b"6", b"9", b"-1", b"4294967296", b"3 ", b"\0", b"8" * 2000]
         until = time.monotonic() + seconds
         stores = connected = 0
-        while time.monotonic() < until:
+        while stores < least or time.monotonic() < until:
             stores += 1
             grant, port = chance.choice(grants), chance.choice(ports)
             lengths = [0, 9, 10, 4088, 4089, 0xFFFFFFF8, 0xFFFFFFFF, chance.getrandbits(32)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.impl.host.guests import control, store
 from tests.impl.xenbus.ends import BACKEND, BackendProcess, FrontendProcess, answer, attach, command, detach, frontend
+from tests.impl.xenbus.hardship import kill_at_random, store_nonsense
 
 from vtpm_impl.engines.echo import Echo
 from vtpm_impl.engines.vtpm import VtpmEngine
@@ -315,6 +317,41 @@ def test_twenty_frontends_are_served_each_with_its_own_answers(run: Path, backen
             assert all(threads.map(many, range(20)))
 
 
+def test_a_thousand_frontends_are_served_each_with_its_own_answers(run: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with BackendProcess(run, domid=0) as backend, ExitStack() as stack:  # domain 0 may set as many watches as it likes
+        ends = []
+        for domid in range(1, 101):
+            domain = stack.enter_context(HostDomain(run, domid))
+            for handle in range(10):
+                attach(run, domid, 0)
+                ends.append(Frontend(domain.platform(), handle))
+                ends[-1].open()
+
+        def many(share: int) -> bool:
+            return all(
+                ends[number].transmit(marked(number, turn), timeout=60)[10:] == marked(number, turn)[10:]
+                for turn in range(3)
+                for number in range(share, len(ends), 20)
+            )
+
+        with ThreadPoolExecutor(20) as threads:
+            assert all(threads.map(many, range(20)))
+        for end in ends[::2]:
+            end.close()
+        for number, end in enumerate(ends):
+            if number % 2:
+                assert end.transmit(marked(number, 9), timeout=60)[10:] == marked(number, 9)[10:]
+        assert backend.process.poll() is None
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def marked(number: int, turn: int) -> bytes:
+    """A command that no other frontend sends."""
+    return command(200)[:-100] + f"{number} {turn}".encode().rjust(100)
+
+
 def test_one_process_may_be_both_ends_of_a_chain(run: Path, backend: BackendProcess) -> None:
     del backend
     with HostDomain(run, 5) as middle:
@@ -352,6 +389,18 @@ def test_a_hostile_frontend_is_its_own_worst_enemy(
     assert stored > 100
     assert connected > 0
     assert backend.process.poll() is None
+
+
+def test_either_side_may_be_killed_at_any_time() -> None:
+    found = kill_at_random(6, seed=3)
+    assert found["backend killed"] + found["frontend killed"] == 6
+    assert found["reconnected"] >= 6
+
+
+def test_nonsense_without_end_holds_up_nobody_else() -> None:
+    found = store_nonsense(4_000, 200)
+    assert found["hostile stores"] == 4_000
+    assert found["commands that succeeded"] >= 200
 
 
 def test_echo_engine_says_what_it_was_asked() -> None:
