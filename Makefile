@@ -15,8 +15,8 @@ help:
 	@echo 'make test     run the linters and the tests'
 	@echo 'make xen-test serve real Linux guests on real Xen, in QEMU'
 	@echo 'make lint     run ruff, mypy and import-linter only'
-	@echo 'make soak     look for a second proof of every fact, and send 10 000 commands to a TPM (hours at most)'
-	@echo 'make bench    measure the prover and the searches'
+	@echo 'make soak     look for second proofs, send a TPM 10 000 commands, kill either end 500 times (hours)'
+	@echo 'make bench    measure the prover, the searches and the implementation'
 	@echo 'make setup    make .venv (the others do so by themselves)'
 	@echo 'make lock     resolve requirements/locked.txt anew'
 
@@ -39,6 +39,7 @@ lint: setup
 
 soak: setup
 	$(BIN)/vtpmspec explore --all --seconds 60
+	$(BIN)/python -m tests.impl.xenbus.hardship --kills 500 --stores 1000000
 	$(BIN)/python -m tests.impl.tis.soak
 	$(BIN)/python -m tests.quality.hunt
 	$(BIN)/vtpmspec conform --runs 20000 --seed $$(date +%s) -- $(BIN)/vtpm sut backend

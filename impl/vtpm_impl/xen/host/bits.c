@@ -23,7 +23,9 @@ enum {
 	TOLD = 16,    /* there is a byte in the FIFO, or soon will be */
 };
 
-enum { SIZE = 4096, APART = 128, SPIN_NS = 15000, LOOKS = 64, LONGEST_REST = 1024 };
+/* To look is worth its time once both ends do so. It has to last for the peer's being woken as well, or it never begins
+ * to: tens of microseconds where the peer's processor sleeps. What is in vain is tried less and less. */
+enum { SIZE = 4096, APART = 128, SPIN_NS = 60000, LOOKS = 64, LONGEST_REST = 1024 };
 
 typedef struct {
 	PyObject_HEAD
