@@ -117,17 +117,20 @@ class Obedient:
             for _ in range(chance.randrange(20)):
                 grant.memory[chance.randrange(16)] = chance.randrange(256)
             port.notify()
+            quiet = stores // 2000 % 2 == 1  # for a while it keeps to sound keys, and is connected
             if stores % 20 == 0:
                 connected += store.read(f"/local/domain/{peer}/backend/vtpm/{self.platform.domid}/0/state") == b"4"
+            if stores % 20 == 0 and not quiet:
                 name = chance.choice(["state", "state", "ring-ref", "event-channel", "feature-protocol-v2", "a/b/c"])
                 sound = {"ring-ref": b"%d" % grant.ref, "event-channel": b"%d" % port.number, "state": b"3"}
                 value = chance.choice([*values, sound.get(name, b"1"), sound.get(name, b"1")])
                 with contextlib.suppress(StoreError):
                     store.write(f"device/vtpm/0/{name}", value)
-            if stores % 100 == 0:
+            if stores % (2000 if quiet else 100) == 0:
                 for name, value in sound_keys(grant.ref, port.number).items():
                     store.write(f"device/vtpm/0/{name}", value)
-            if stores % 1000 == 0:
+            # without this node the device is over: nothing but the toolstack brings it back
+            if (stores % 1000 == 0 and not least) or stores == least - 100:
                 store.remove("device/vtpm/0/state")
         return stores, connected
 
