@@ -6,9 +6,9 @@ published tables: races (r), interleavings (i), quirks of the code (q), what an 
 Rows that an end could have and that have no place here. In the protocol nothing happens between two requests of a
 subject, so that r5, r10, i12 and i14 (a store between a look and a store, a wait that is armed too late) and a header
 that is read twice cannot be told from a sound end; nor can E15 (a page is freed although it is mapped), as the subject
-does not say what it does with its memory, and no time passes in a run, so that nobody is seen to wait too long (E11's
-bound). q1, q2's buffer, q7's freed record and r12's copy need memory that nobody checks. i13 (who is served first) is
-not judged, as each device is judged alone. A sound end may do r1, r6, r9, r14, i8 and i9, too, and leave its keys.
+does not say what it does with its memory. q1, q2's buffer, q7's freed record and r12's copy need memory that nobody
+checks. i13 (who is served first) is not judged, as each device is judged alone. A sound end may do r1, r6, r9, r14, i8
+and i9, too, and leave its keys.
 """
 
 from __future__ import annotations
@@ -544,6 +544,27 @@ PLANTED = {
             "            if self._connection is not None and state in (S.CLOSING, S.CLOSED) and",
             "            if False and",
         ),
+    ),
+    "an-answer-is-waited-for-without-an-end": _frontend(
+        "E11",
+        "accept/no-answer-in-time",
+        FRONTEND,
+        (
+            "        deadline = self._platform.now() + timeout\n        if not self._turn",
+            "        deadline = 1e9\n        if not self._turn",
+        ),
+    ),
+    "a-command-whose-time-is-over-is-not-cancelled": _frontend(
+        "E2x",
+        "accept/no-answer-in-time",
+        FRONTEND,
+        ("        connection.ring.cancel()\n        self._report", "        self._report"),
+    ),
+    "a-backend-that-never-connects-is-waited-for": _frontend(
+        "m4",
+        "accept/no-backend-in-time",
+        FRONTEND,
+        ("self._open(self._platform.now() + timeout)", "self._open(1e9)"),
     ),
 }
 """By name: what is wrong with the copy, in a few words."""
