@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import pytest
-from tests.impl.tis.judging import MakeDriver, judge
+from tests.impl.tis.judging import Make, judge
 
 from vtpm_impl.tis import driver, fifo, page
 from vtpm_impl.tpm import header
@@ -165,7 +165,7 @@ PLANTED = (
 )  # fmt: skip
 
 
-def with_mistake(planted: Planted) -> MakeDriver:
+def with_mistake(planted: Planted) -> Make:
     """What makes a driver that has the mistake: the driver's modules anew, one of them from a changed source."""
     modules: dict[str, Any] = {}
     for module in (page, fifo, driver):

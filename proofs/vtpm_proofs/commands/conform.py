@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vtpm_traces.conform.deviations import Deviation
 
 ENDS: Final = ("frontend", "backend")
+TIS_DRIVER: Final = "tis-driver"
 
 PROGRESS: Final = 5.0
 """Seconds between two words on how far the work is."""
@@ -27,7 +28,9 @@ PROGRESS: Final = 5.0
 def conform(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="Starts the subject.")],
     *,
-    end: Annotated[str, typer.Option(metavar="END", help="Insist on a frontend or backend.")] = "",
+    end: Annotated[
+        str, typer.Option(metavar="END", help="Insist on a frontend or backend, or mean a tis-driver.")
+    ] = "",
     runs: Annotated[int, typer.Option(min=0, metavar="N", help="Random runs.")] = 100,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the random runs.")] = 0,
     only: Annotated[list[str] | None, typer.Option(metavar="RUN", help="Only runs like this: reject/*.")] = None,
@@ -47,6 +50,8 @@ def conform(
     shows; 2: wrong use.
 
     Example: vtpmspec conform --runs 500 --seed 7 -- vtpm sut backend
+
+    Example: vtpmspec conform --end tis-driver -- vtpm sut tis-driver
     """
     from vtpm_proofs.report import verdicts
     from vtpm_traces.conform.campaign import Campaign, Verdict
@@ -55,8 +60,15 @@ def conform(
     from vtpm_traces.conform.subject import CannotStart, Fault
     from vtpm_traces.files import BadInput
 
+    if end == TIS_DRIVER:
+        from vtpm_proofs.commands.conform_tis import conform_tis
+
+        if script or deviations or keep or junit or sarif:
+            raise wrong_use("--script, --deviations, --keep, --junit and --sarif are for a frontend or a backend")
+        conform_tis(command, nonsense=runs, only=only or (), patience=timeout, as_json=as_json)
+        return
     if end and end not in ENDS:
-        raise wrong_use(f"--end {end!r}; {' or '.join(ENDS)} is meant")
+        raise wrong_use(f"--end {end!r}; {', '.join((*ENDS, TIS_DRIVER))} is meant")
     try:
         campaign = Campaign(
             command,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.impl.tis.device import Clock
 from tests.impl.tis.judging import judge
 
 from vtpm_impl.tis.driver import Driver
-from vtpm_impl.tis.port import Port
+from vtpm_traces.conform.tis_device import Clock
+from vtpm_traces.conform.tis_driver import Port
 
 
 def make(port: Port, clock: Clock) -> Driver:

@@ -1,7 +1,7 @@
-"""A TPM behind the TIS as TCG's tables have it, in simulated time: as slow, as whimsical and as broken as a test wants.
+"""A TPM behind the TIS that the model plays, in simulated time: as slow, as whimsical and as broken as a run wants.
 
-It is strict: whatever a driver does that the tables do not allow is written down, and bytes beyond the burst count are
-lost. It is written from the tables alone, and knows nothing of the driver.
+What it does is `vtpm_model.tis_fifo`; here it gets registers, bytes and a clock. It is strict: what a driver does that
+the specification forbids is written down with the fact that it breaks, and bytes beyond the burst count are lost.
 """
 
 from __future__ import annotations
@@ -10,6 +10,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final, NamedTuple
+
+from vtpm_model import tis_fifo
+from vtpm_model.core import replace
+from vtpm_model.tis_fifo import COMPLETION, EMPTY, EXECUTION, IDLE, PREPARING, READY, RECEPTION, Fifo
 
 PAGE = 0x1000
 ACCESS, INT_ENABLE, INT_VECTOR, INT_STATUS, INTF_CAPABILITY, STS, FIFO = 0x00, 0x08, 0x0C, 0x10, 0x14, 0x18, 0x24
@@ -20,12 +25,24 @@ A, B, C, D = 0.75, 2.0, 0.75, 0.75
 NEARLY = 0.9  # of a time-out: how late a device that keeps it may be
 
 
-class State(Enum):
-    IDLE = 0
-    READY = 1
-    RECEPTION = 2
-    EXECUTION = 3
-    COMPLETION = 4
+class Wrong(NamedTuple):
+    """What a driver did: the fact of the system `tis` that it breaks, and a sentence."""
+
+    fact: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.sentence} ({self.fact})"
+
+
+WRITES: Final = "a_byte_is_written_only_where_one_is_taken"
+READS: Final = "a_byte_is_read_only_where_one_is_given"
+BURSTS: Final = "no_access_exceeds_the_burst_count"
+GOES: Final = "go_is_written_for_a_whole_command_only"
+OWNS: Final = "registers_are_touched_only_after_the_locality_was_granted"
+RETRIES: Final = "no_byte_of_the_response_is_lost_or_doubled"
+ACCESSES: Final = "one command bit in each write, and each register in its width"
+"""Facts by what they are about; the last one is no fact of the model, which has no widths."""
 
 
 class Fault(Enum):
@@ -90,7 +107,7 @@ class Device:
         self.clock = Clock()
         self.fault = fault
         self.nature = nature
-        self.wrong: list[str] = []  # what the driver did that it may not
+        self.wrong: list[Wrong] = []  # what the driver did that it may not
         self.executed: list[bytes] = []
         self.accesses = 0
         self.at: dict[int, Callable[[], None]] = {}  # number of an access: what happens before it
@@ -101,10 +118,9 @@ class Device:
         self.owner: int | None = None
         self.requests: set[int] = set()
         self.seized: set[int] = set()
-        self.state = State.IDLE
+        self.fifo: Fifo = EMPTY
         self._taken = bytearray()
         self._response = b""
-        self._read = 0
         self._credit = 0
         self._told_valid = self._told_expect = self._told_avail = False
         self._ready_at: float | None = None
@@ -133,7 +149,7 @@ class Device:
         if FIFO <= register < FIFO + 4 and register + width // 8 <= FIFO + 4:
             self._check_width(width)
             return int.from_bytes(bytes(self._take_out(locality) for _ in range(width // 8)), "little")
-        self.wrong.append(f"read of {width} bits at {register:#x}")
+        self._note(ACCESSES, f"read of {width} bits at {register:#x}")
         return ONES[width]
 
     def write(self, offset: int, width: int, value: int) -> None:
@@ -144,19 +160,19 @@ class Device:
         if register in (ACCESS, STS) and width == 8:
             self.writes.append((locality, register, value))
             if value.bit_count() != 1:
-                self.wrong.append(f"write of {value:#04x} at {register:#x}: not one command")
+                self._note(ACCESSES, f"write of {value:#04x} at {register:#x}: not one command")
             elif register == ACCESS:
                 self._command_access(locality, value)
             elif self._owns(locality):
                 self._command_status(value)
             else:
-                self.wrong.append(f"STS of locality {locality} written, which is not active")
+                self._note(OWNS, f"STS of locality {locality} written, which is not active")
         elif FIFO <= register < FIFO + 4 and register + width // 8 <= FIFO + 4:
             self._check_width(width)
             for byte in value.to_bytes(width // 8, "little"):
                 self._put_in(locality, byte)
         else:
-            self.wrong.append(f"write of {width} bits at {register:#x}")
+            self._note(ACCESSES, f"write of {width} bits at {register:#x}")
 
     def close(self) -> None:
         pass
@@ -200,11 +216,11 @@ class Device:
         elif value == 0x08 and (self.owner is None or self.owner < locality):
             self.seize_by(locality)
         elif value not in (0x02, 0x08):
-            self.wrong.append(f"ACCESS of locality {locality}: {value:#04x} is no command")
+            self._note(ACCESSES, f"ACCESS of locality {locality}: {value:#04x} is no command")
 
     def _change_owner(self, locality: int | None) -> None:
         self.owner = locality
-        self.state = State.IDLE
+        self.fifo = EMPTY
         self._ready_at = None
         self._forget()
         if locality is not None:
@@ -215,29 +231,32 @@ class Device:
 
     def _command_status(self, value: int) -> None:
         if value == 0x40:
-            if self.state is State.COMPLETION and self.nature.idle_after_completion:
-                self.state = State.IDLE
-            elif self.state is not State.READY:
-                self.state = State.IDLE
+            old = self.nature.idle_after_completion and self.fifo.phase == COMPLETION
+            self.fifo = EMPTY if old else tis_fifo.told_to_get_ready(self.fifo)
+            if self.fifo.phase == PREPARING:
                 self._ready_at = self.clock.time + self._some(B)
                 if self.fault is Fault.NEVER_READY:
                     self._ready_at = float("inf")
             self._forget()
         elif value == 0x20:
-            if self.state is not State.RECEPTION or self._expects() or not self._told_valid or self._told_expect:
-                self.wrong.append(f"go in {self.state.name}, told valid {self._told_valid}, expect {self._told_expect}")
+            going = tis_fifo.told_to_go(self.fifo)
+            if going.phase != EXECUTION or not self._told_valid or self._told_expect:
+                told = f"told valid {self._told_valid}, expect {self._told_expect}"
+                self._note(GOES, f"go in {self.fifo.phase.name}, {told}")
             elif self._is_valid():
+                self.fifo = going
                 self._execute()
         elif value == 0x02:
-            if self.state is not State.COMPLETION:
-                self.wrong.append(f"retry in {self.state.name}")
+            if self.fifo.phase != COMPLETION:
+                self._note(RETRIES, f"retry in {self.fifo.phase.name}")
             elif self.fault is Fault.GARBLED_ONCE:
                 self.fault = Fault.NONE
                 self._response = self._answers(self.executed[-1])
-            self._read = 0
+                self.fifo = tis_fifo.completed(self.fifo, len(self._response))
+            self.fifo = tis_fifo.told_to_retry(self.fifo)
             self._forget_told()
         else:
-            self.wrong.append(f"STS: {value:#04x} is no command here")
+            self._note(ACCESSES, f"STS: {value:#04x} is no command here")
 
     def _execute(self) -> None:
         command = bytes(self._taken)
@@ -256,8 +275,6 @@ class Device:
         elif self.fault is Fault.HUGE:
             response = response[:2] + (5000).to_bytes(4, "big") + bytes(5000 - 6)
         self._response = response
-        self._read = 0
-        self.state = State.EXECUTION
         self._done_at = self.clock.time + self._random.uniform(*self.nature.execution)
         if self.fault is Fault.NEVER_RESPONDS:
             self._done_at = float("inf")
@@ -266,53 +283,41 @@ class Device:
     def _status(self) -> int:
         self._progress()
         valid = self._is_valid()
-        expect = self.state is State.RECEPTION and self._expects()
-        avail = self.state is State.COMPLETION and self._read < len(self._response)
-        burst = self._burst(expect, avail)
+        expect, avail = tis_fifo.expects(self.fifo), tis_fifo.has_data(self.fifo)
+        burst = self._burst(moves=expect or avail or self.fifo.phase == READY, avail=avail)
         told_expect, told_avail = expect, avail
         if not valid:  # these two mean nothing then
             told_expect, told_avail = self._random.random() < 0.5, self._random.random() < 0.5
         self._credit = burst
         self._told_valid, self._told_expect, self._told_avail = valid, expect, avail
-        ready = self.state is State.READY
-        odd = 0x20 if self.fault is Fault.ODD_STATUS and self.state is State.RECEPTION else 0
+        ready = self.fifo.phase == READY
+        odd = 0x20 if self.fault is Fault.ODD_STATUS and self.fifo.phase == RECEPTION else 0
         return burst << 8 | valid << 7 | ready << 6 | told_avail << 4 | told_expect << 3 | odd
 
     def _progress(self) -> None:
         if self._ready_at is not None and self.clock.time >= self._ready_at:
             self._ready_at = None
-            self.state = State.READY
+            self.fifo = replace(self.fifo, phase=READY)
             self._burst_by = self.clock.time + NEARLY * D
-        if self.state is State.EXECUTION and self.fault is Fault.DROPS:
-            self.state = State.READY
+        if self.fifo.phase == EXECUTION and self.fault is Fault.DROPS:
+            self.fifo = replace(EMPTY, phase=READY)
             self._forget()
-        if self.state is State.EXECUTION and self.clock.time >= self._done_at:
-            self.state = State.COMPLETION
+        if self.fifo.phase == EXECUTION and self.clock.time >= self._done_at:
+            self.fifo = tis_fifo.completed(self.fifo, len(self._response))
             self._burst_by = self.clock.time + NEARLY * D
-
-    def _expects(self) -> bool:
-        if len(self._taken) < 6:
-            return True
-        wanted = int.from_bytes(self._taken[2:6], "big")
-        if self.fault is Fault.EXPECTS_MORE:
-            wanted += 1
-        if self.fault is Fault.EXPECTS_LESS:
-            wanted = 8
-        return len(self._taken) < wanted
 
     def _is_valid(self) -> bool:
-        if self.state in (State.IDLE, State.READY):
+        if self.fifo.phase in (IDLE, PREPARING, READY):
             return self._random.random() < 0.5
         return self.clock.time >= self._valid_at and self.fault is not Fault.NEVER_VALID
 
-    def _burst(self, expect: bool, avail: bool) -> int:
-        moves = self.state is State.READY or expect or avail
+    def _burst(self, *, moves: bool, avail: bool) -> int:
         if not moves:
             return self._random.choice(self.nature.bursts)
         if self.fault is not Fault.NONE and self._is_stuck():
             return 0
         burst = self._random.choice(self.nature.bursts)
-        if self.fault is Fault.TAKES_NO_MORE and self.state is State.READY:
+        if self.fault is Fault.TAKES_NO_MORE and self.fifo.phase == READY:
             return min(burst, 5)
         if self.fault is Fault.GIVES_NO_MORE:
             return min(burst, 5)
@@ -321,53 +326,63 @@ class Device:
         if burst:
             self._burst_by = self.clock.time + NEARLY * D
         if avail:
-            burst = min(burst, len(self._response) - self._read)
+            burst = min(burst, self.fifo.answer - self.fifo.given)
         return burst
 
     def _is_stuck(self) -> bool:
         if self.fault is Fault.TAKES_NOTHING:
-            return self.state is State.READY
+            return self.fifo.phase == READY
         if self.fault is Fault.TAKES_NO_MORE:
-            return self.state is State.RECEPTION and len(self._taken) >= 5
+            return self.fifo.phase == RECEPTION and self.fifo.taken >= 5
         if self.fault is Fault.GIVES_NOTHING:
-            return self.state is State.COMPLETION
-        return self.fault is Fault.GIVES_NO_MORE and self.state is State.COMPLETION and self._read > 0
+            return self.fifo.phase == COMPLETION
+        return self.fault is Fault.GIVES_NO_MORE and self.fifo.phase == COMPLETION and self.fifo.given > 0
 
     # -- the FIFO
 
     def _put_in(self, locality: int, byte: int) -> None:
         if not self._owns(locality):
-            self.wrong.append(f"FIFO of locality {locality} written, which is not active")
+            self._note(OWNS, f"FIFO of locality {locality} written, which is not active")
             return
         self._progress()
         if self._credit == 0:
-            self.wrong.append("FIFO written beyond the burst count")
+            self._note(BURSTS, "FIFO written beyond the burst count")
             return
         self._credit -= 1
-        if self.state is State.READY or (self.state is State.RECEPTION and self._expects()):
-            self.state = State.RECEPTION
+        if tis_fifo.takes_bytes(self.fifo):
             self._taken.append(byte)
+            self.fifo = tis_fifo.written(self.fifo, 1, self._size())
             self._touched()
         elif self.fault is not Fault.EXPECTS_LESS:
-            self.wrong.append(f"FIFO written in {self.state.name}, {len(self._taken)} bytes taken")
+            self._note(WRITES, f"FIFO written in {self.fifo.phase.name}, {len(self._taken)} bytes taken")
+
+    def _size(self) -> int:
+        """Bytes of the command by its own header, of which a broken device makes something else."""
+        if self.fault is Fault.EXPECTS_LESS:
+            return 8
+        return int.from_bytes(self._taken[2:6], "big") + (self.fault is Fault.EXPECTS_MORE)
 
     def _take_out(self, locality: int) -> int:
         if not self._owns(locality):
-            self.wrong.append(f"FIFO of locality {locality} read, which is not active")
+            self._note(OWNS, f"FIFO of locality {locality} read, which is not active")
             return 0xFF
-        if self.state is not State.COMPLETION or not self._told_valid or not self._told_avail:
-            self.wrong.append(f"FIFO read in {self.state.name}, told valid {self._told_valid}, data {self._told_avail}")
+        if self.fifo.phase != COMPLETION or not self._told_valid or not self._told_avail:
+            told = f"told valid {self._told_valid}, data {self._told_avail}"
+            self._note(READS, f"FIFO read in {self.fifo.phase.name}, {told}")
             return 0xFF
         if self._credit == 0:
-            self.wrong.append("FIFO read beyond the burst count")
+            self._note(BURSTS, "FIFO read beyond the burst count")
             return 0xFF
         self._credit -= 1
-        if self._read == len(self._response):
-            self.wrong.append("FIFO read beyond the response")
+        if not tis_fifo.has_data(self.fifo):
+            self._note(READS, "FIFO read beyond the response")
             return 0xFF
-        self._read += 1
+        self.fifo = tis_fifo.read(self.fifo, 1)
         self._touched()
-        return self._response[self._read - 1]
+        return self._response[self.fifo.given - 1]
+
+    def _note(self, fact: str, sentence: str) -> None:
+        self.wrong.append(Wrong(fact, sentence))
 
     def _touched(self) -> None:
         self._valid_at = max(self._valid_at, self.clock.time + self._some(C))
@@ -376,7 +391,6 @@ class Device:
     def _forget(self) -> None:
         self._taken.clear()
         self._response = b""
-        self._read = 0
         self._valid_at = self.clock.time
         self._forget_told()
 
@@ -386,7 +400,7 @@ class Device:
 
     def _check_width(self, width: int) -> None:
         if width != 8 and not self.nature.words:
-            self.wrong.append(f"FIFO accessed in {width} bits")
+            self._note(ACCESSES, f"FIFO accessed in {width} bits")
 
     def _some(self, most: float) -> float:
         """Seconds that something takes: none, or nearly all that it may."""

@@ -1,0 +1,110 @@
+"""`vtpmspec conform --end tis-driver`: hold anybody's driver of a hardware TPM against devices that the model plays."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+import typer
+
+from vtpm_proofs.commands.systems import FALLS_SHORT, wrong_use
+
+END: Final = "tis-driver"
+
+SANITY: Final = "accept/quick-0"
+"""Without this run no other says anything."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A run, what came of it (success, skip or failure), and the first sentence of what is wrong."""
+
+    run: str
+    verdict: str
+    doc: str
+    sentence: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The first part of the run's name."""
+        return self.run.partition("/")[0]
+
+
+def conform_tis(command: Sequence[str], *, nonsense: int, only: Sequence[str], patience: float, as_json: bool) -> None:
+    """Play them all; exits as `conform` does. `nonsense`: how many devices of which each read gives anything."""
+    from vtpm_traces.conform.subject import CannotStart, Fault
+    from vtpm_traces.conform.tis_subject import DriverProcess
+
+    began = time.monotonic()
+    with DriverProcess(command, patience) as process:
+        try:
+            process.meet()
+        except CannotStart as error:
+            raise wrong_use(str(error)) from None
+        except Fault as fault:
+            typer.echo(f"vtpmspec: the subject does not introduce itself: {fault}", err=True)
+            raise typer.Exit(FALLS_SHORT) from None
+        told = list(_played(process, nonsense, only))
+    if not told:
+        raise wrong_use(
+            f"--only {' '.join(only)}: no run is called so; there are accept/*, reject/*, seized/*, random/*"
+        )
+    seconds = time.monotonic() - began
+    if as_json:
+        document = {"version": 1, "name": process.name, "end": END, "seconds": round(seconds, 3)}
+        typer.echo(json.dumps(document | {"runs": [asdict(one) for one in told]}, indent=1))
+    else:
+        _show(process.name, told, seconds)
+    if any(one.verdict != "success" for one in told):
+        raise typer.Exit(FALLS_SHORT)
+
+
+def _played(process: object, nonsense: int, only: Sequence[str]) -> Iterator[Told]:
+    from vtpm_traces.conform.subject import Fault
+    from vtpm_traces.conform.tis_driver import runs
+    from vtpm_traces.conform.tis_subject import DriverProcess
+
+    assert isinstance(process, DriverProcess)
+    every = sorted(runs(1, nonsense), key=lambda run: run.name != SANITY)
+    sane = True
+    for run in every:
+        if run.name != SANITY and only and not any(fnmatchcase(run.name, one) for one in only):
+            continue
+        if not sane:
+            yield Told(run.name, "skip", run.doc, "the subject fails the sanity run")
+            continue
+        sentence = ""
+        try:
+            sentence = next(run.play(process.driver), "")
+        except Fault as fault:
+            sentence = str(fault)
+            process.stop()
+        if sentence:
+            typer.echo(f"{run.name}: failure: {sentence}", err=True)
+        sane = run.name != SANITY or not sentence
+        yield Told(run.name, "failure" if sentence else "success", run.doc, sentence)
+
+
+def _show(name: str, told: Sequence[Told], seconds: float) -> None:
+    from rich.table import Table
+
+    from vtpm_proofs.report.console import console
+
+    table = Table(
+        title=f"{name}, a {END}", box=None, header_style="bold", pad_edge=False, title_justify="left",
+    )  # fmt: skip
+    verdicts = ("success", "skip", "failure")
+    table.add_column("runs")
+    for verdict in verdicts:
+        table.add_column(verdict, justify="right")
+    for kind in dict.fromkeys(one.kind for one in told):
+        counted = Counter(one.verdict for one in told if one.kind == kind)
+        table.add_row(kind, *(str(counted[verdict]) for verdict in verdicts))
+    out = console()
+    out.print(table)
+    out.print(f"{len(told)} runs, {seconds:.1f} s")
