@@ -16,6 +16,7 @@ from vtpm_model.page import PAGE
 from vtpm_model.recorder import RECORDER
 from vtpm_model.ring import RING
 from vtpm_model.tis import TIS
+from vtpm_model.tis_device import QEMU, TIS_DEVICE
 from vtpm_model.watch import WATCH
 
 SYSTEMS: dict[str, Spec[Any]] = {
@@ -23,8 +24,8 @@ SYSTEMS: dict[str, Spec[Any]] = {
 }
 """The systems whose facts are proved."""
 
-SURROUNDINGS: dict[str, Spec[Any]] = {DRIVEN.name: DRIVEN}
-"""Systems that only recordings are held against: the device in the hands of a driver who is not held to any rule."""
+SURROUNDINGS: dict[str, Spec[Any]] = {spec.name: spec for spec in (DRIVEN, TIS_DEVICE, QEMU)}
+"""Systems that only recordings are held against: devices in the hands of software that is not held to any rule."""
 
 _OTHERS: tuple[Spec[Any], ...] = (*page.DEFECTS.values(), *order.DEFECTS.values(), RECORDER, MINIOS)
 

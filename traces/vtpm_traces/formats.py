@@ -84,9 +84,40 @@ def _script(path: Path, form: str) -> list[Finding]:
     return [Finding(title, outcome, judged.accepted_by, tuple(notes), asdict(judged))]
 
 
+def tis_script(path: Path) -> list[Finding]:
+    """A script of register accesses and what a TPM answered. Raises BadInput."""
+    return _tis(path, "tis-script")
+
+
+def tis_trace(path: Path) -> list[Finding]:
+    """QEMU's trace of a TPM's registers. Raises BadInput."""
+    return _tis(path, "tis-trace")
+
+
+def _tis(path: Path, form: str) -> list[Finding]:
+    from vtpm_traces.recordings.tis_verdict import judge_file
+
+    findings = []
+    for found in judge_file(path, form):
+        refused = {name: verdict for name, verdict in found.verdicts.items() if not verdict.accepted}
+        places = {name: str(verdict.stuck[0]) if verdict.stuck else verdict.reason for name, verdict in refused.items()}
+        outcome = Outcome.ACCEPTED if found.accepted_by else list(refused.values())[-1].outcome
+        document = {
+            "run": found.title, "accesses": found.accesses, "outcome": outcome.value,
+            "accepted_by": list(found.accepted_by), "refused": places,
+        }  # fmt: skip
+        notes = tuple(f"{name} refuses: {place}" for name, place in places.items())
+        findings.append(
+            Finding(f"{found.title}, {found.accesses} accesses", outcome, found.accepted_by, notes, document)
+        )
+    return findings
+
+
 FORMATS: Mapping[str, Callable[[Path], list[Finding]]] = {
     "xen-recording": xen_recording,
     "tpmback-script": tpmback_script,
     "tpmfront-script": tpmfront_script,
+    "tis-script": tis_script,
+    "tis-trace": tis_trace,
 }
 """The raw formats, by the name that the command line has for them."""

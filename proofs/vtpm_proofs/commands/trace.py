@@ -42,7 +42,9 @@ def validate(
     form: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="NAME", help="The files are xen-recording, tpmback-script or tpmfront-script."
+            "--format",
+            metavar="NAME",
+            help="The files are xen-recording, tpmback-script, tpmfront-script, tis-script or tis-trace.",
         ),
     ] = None,
     variant: Variant = None,

@@ -166,6 +166,14 @@ def mini_os(_: Report) -> Outcome:
     return Outcome(checked.figures, checked.shortfalls)
 
 
+def tis(_: Report) -> Outcome:
+    """Judge every kept recording of a TPM's registers anew, and compare with the kept table."""
+    from vtpm_traces.recordings.tis_verdict import check_recordings
+
+    checked = check_recordings()
+    return Outcome(checked.figures, checked.shortfalls)
+
+
 def linux(_: Report) -> Outcome:
     """Judge every kept recording of Linux on real Xen anew, and compare with the kept table."""
     from vtpm_traces.recordings.xen_verdict import check_recordings
@@ -220,6 +228,7 @@ PARTS: Final = (
     Part("linux", "are the recordings of Linux on Xen judged as the table says, each of them explained?", linux),
     Part("teeth", "are spoilt recordings of Linux (2 of 11 devices so far) noticed as the table says?", teeth),
     Part("traces", "do the kept traces tell the model from all its mutants?", Command(("trace", "pin"), _pinned)),
+    Part("tis", "are recordings of a TPM's registers judged as the table says, each refusal explained?", tis),
     Part("mini-os", "are mini-os' recordings judged as the table says, each refusal explained?", mini_os),
     Part("conform", "do our own frontend and backend do what the specification allows, and all that it asks?", conform),
     Part("cite", "does every action and every fact name its source?", Command(("cite",), _cited)),
