@@ -35,9 +35,28 @@ static void look(struct device *device);
 
 /* ------------------------------------------------------------------------------------------------------ xenstore */
 
+static char tx[40]; /* names the transaction that is open, as it stands in a request; empty: none is */
+
+static int begin(void)
+{
+	if (!call("{\"do\":\"begin\"}"))
+		return 0;
+	snprintf(tx, sizeof tx, ",\"tx\":%lu", number("tx"));
+	return 1;
+}
+
+/* 0: somebody has changed the store meanwhile, and all of it is to be done again. */
+static int commit(void)
+{
+	int done = call("{\"do\":\"commit\"%s}", tx) || !strstr(answer, "EAGAIN");
+
+	tx[0] = 0;
+	return done;
+}
+
 static int read_node(const char *directory, const char *name, char *to, size_t size)
 {
-	if (!call("{\"do\":\"read\",\"path\":\"%s/%s\"}", directory, name))
+	if (!call("{\"do\":\"read\",\"path\":\"%s/%s\"%s}", directory, name, tx))
 		return 0;
 	/* a value with a byte of zero in it is none that anybody means */
 	return string("value", to, size) == strlen(to);
@@ -47,7 +66,7 @@ static int state_of(const char *directory)
 {
 	char text[MOST];
 
-	if (!call("{\"do\":\"read\",\"path\":\"%s/state\"}", directory))
+	if (!call("{\"do\":\"read\",\"path\":\"%s/state\"%s}", directory, tx))
 		return ABSENT;
 	if (string("value", text, sizeof text) == 1 && text[0] >= '0' && text[0] <= '8')
 		return text[0] - '0';
@@ -104,18 +123,30 @@ static int online(const struct device *device)
 	return read_node(back(device), "online", text, sizeof text) && !strcmp(text, "1");
 }
 
+/* A node that is gone is not made again, and what the toolstack asked to be closed is not opened. */
 static void set_state(const struct device *device, int state)
 {
-	if (state_of(back(device)) != ABSENT)
-		call("{\"do\":\"write\",\"path\":\"%s/state\",\"value\":\"%d\"}", back(device), state);
+	int opens = state == INIT_WAIT || state == CONNECTED;
+
+	do {
+		if (!begin())
+			return;
+		if (state_of(back(device)) != ABSENT && (!opens || online(device)))
+			call("{\"do\":\"write\",\"path\":\"%s/state\",\"value\":\"%d\"%s}", back(device), state, tx);
+	} while (!commit());
 }
 
 static void write_version(const struct device *device)
 {
 	char text[MOST];
 
-	if (state_of(back(device)) != ABSENT && !(read_node(back(device), "feature-protocol-v2", text, sizeof text) && !strcmp(text, "1")))
-		call("{\"do\":\"write\",\"path\":\"%s/feature-protocol-v2\",\"value\":\"1\"}", back(device));
+	do {
+		if (!begin())
+			return;
+		if (state_of(back(device)) != ABSENT &&
+		    !(read_node(back(device), "feature-protocol-v2", text, sizeof text) && !strcmp(text, "1")))
+			call("{\"do\":\"write\",\"path\":\"%s/feature-protocol-v2\",\"value\":\"1\"%s}", back(device), tx);
+	} while (!commit());
 }
 
 /* ------------------------------------------------------------------------------------------------------ the ring */

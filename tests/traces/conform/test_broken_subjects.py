@@ -11,7 +11,7 @@ from tests.traces.conform.subjects import IDLE, command
 
 from vtpm_traces.conform.judge import judge
 from vtpm_traces.conform.player import Player
-from vtpm_traces.conform.script import Script
+from vtpm_traces.conform.script import Script, parse
 from vtpm_traces.conform.subject import CannotStart
 
 SCRIPT = Script("some", "a device is made", ("init", "run", "attach 1 0", "run"))
@@ -125,3 +125,29 @@ def test_a_player_that_is_left_leaves_no_subject() -> None:
     assert not _alive(process)
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+READS_TWICE = """
+hello(again=True)
+while True:
+    event = call("wait")
+    if event["event"] == "reset":
+        hello(again=True)
+    elif event["event"] == "end":
+        break
+    elif event["event"] == "start":
+        page = call("map", domain=1, ref=8)["page"]
+        if int.from_bytes(bytes.fromhex(call("load", page=page, offset=0, length=4)["data"]), "little") <= 4088:
+            length = int.from_bytes(bytes.fromhex(call("load", page=page, offset=0, length=4)["data"]), "little")
+            call("load", page=page, offset=8, length=min(length, 4096))
+"""
+"""Checks a length, and then reads it again and believes it."""
+
+
+def test_a_length_that_is_read_twice_is_found_out() -> None:
+    script = parse("race", ["attach 1 0", "page 1 8 0 0a000000", "amid ? page 1 8 0 ffffffff", "init", "run"])
+    with Player(command(READS_TWICE), patience=20) as player:
+        logs = [player.play(script.at(number)) for number in range(6)]
+    faults = [number for number, one in enumerate(logs) if any('"page_fault"' in line for line in one.log)]
+    assert faults == [2]
+    assert [one.idle_amid for one in logs] == [False] * 4 + [True] * 2

@@ -33,6 +33,9 @@ ENDS = ("backend", "frontend")
         ("page 1 8 4096 00", "leave the page"),
         ("page 1 8 0 0x", "hexadecimal"),
         ("set state 1", "starts with /"),
+        ("amid x run", "cannot be amid other things"),
+        ("amid x kick 1", "x is no number"),
+        ("amid 3", "one of set, rm"),
         ("fail everything 1", "failing operation"),
     ],
 )
@@ -48,6 +51,13 @@ def test_lines_are_read_as_steps() -> None:
     assert [step for _, step in parse_line("deliver 2")] == [Deliver(2)]
     assert [step for _, step in parse_line("run")] == [Run(None)]
     assert [step for _, step in parse_line("state 1 0 4")] == [Set("/local/domain/1/device/vtpm/0/state", "4")]
+
+
+def test_what_happens_amid_other_things_is_tried_with_every_number() -> None:
+    script = parse("here", ["amid ? state 1 0 4", "run"])
+    assert script.sweeps
+    assert script.at(7).lines == ("amid 7 state 1 0 4", "run")
+    assert not script.at(7).sweeps
 
 
 def test_a_script_that_is_written_is_read_again(tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ TRIES: Final = 150
 """Conversations that a failure may cost until it is shrunk."""
 
 
+SWEEP: Final = 500
+"""Numbers that a script is tried with at most."""
+
+
 class Verdict(Enum):
     """The verdicts of XTF, Xen's own test framework."""
 
@@ -116,7 +120,10 @@ class Campaign:
 
     def _ended(self, player: Player, played: Script, *, shrink: bool = True) -> Ended:
         began = time.monotonic()
-        found, conversation = _judged(player, played)
+        if played.sweeps:
+            played, found, conversation = _swept(player, played)
+        else:
+            found, conversation = _judged(player, played)
         if not found.sentence:
             return Ended(played.name, Verdict.SUCCESS, doc=played.doc, seconds=time.monotonic() - began)
         if found.undecided:
@@ -164,6 +171,16 @@ def counts(ended: Sequence[Ended]) -> dict[str, dict[str, int]]:
         counter[one.verdict.value] += 1
         counter["known deviations"] += one.known is not None
     return {kind: dict(+counter) for kind, counter in found.items()}
+
+
+def _swept(player: Player, played: Script) -> tuple[Script, Judged, Conversation]:
+    """Play a script with one number after another, until it fails or the subject is at rest before that many."""
+    for number in range(SWEEP):
+        one = played.at(number)
+        found, conversation = _judged(player, one)
+        if found.sentence or conversation.idle_amid:
+            break
+    return one, found, conversation
 
 
 def _judged(player: Player, played: Script) -> tuple[Judged, Conversation]:

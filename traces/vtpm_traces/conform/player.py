@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vtpm_traces import schema
-from vtpm_traces.conform.script import Deliver, Played, Script, parse_line
+from vtpm_traces.conform.script import Amid, Deliver, Played, Script, parse_line
 from vtpm_traces.conform.subject import Crashed, Fault, Garbage, Subject
 from vtpm_traces.conform.world import World, check
 from vtpm_traces.files import shown
@@ -40,11 +40,15 @@ class Hello:
 
 @dataclass(frozen=True)
 class Conversation:
-    """The lines of a run as a driven recording has them, and how the subject broke down, if it did."""
+    """The lines of a run as a driven recording has them, and how the subject broke down, if it did.
+
+    `idle_amid`: something should have happened while the subject was at work, and it had come to rest before.
+    """
 
     end: str
     log: tuple[str, ...]
     fault: str = ""
+    idle_amid: bool = False
 
 
 class Player:
@@ -99,7 +103,7 @@ class Player:
             self.stop()
             world.note_end()
             return Conversation(hello.end, tuple(world.log), _told(fault, subject))
-        return Conversation(hello.end, tuple(world.log))
+        return Conversation(hello.end, tuple(world.log), idle_amid=world.idle_amid)
 
     def _part(self, subject: Subject, world: World, hello: Hello) -> None:
         """The script is over: the subject starts anew, or ends."""
@@ -135,6 +139,7 @@ class _Playing:
             case Run():
                 for _ in self._deliver():
                     pass
+                self._world.forget_plans()
                 self._world.note_step("run")
                 self._world.show_pages()
             case Pass():
@@ -142,6 +147,8 @@ class _Playing:
                     pass
                 self._world.take(step, words)
                 self._let_time_pass()
+            case Amid():
+                self._world.plan(step)
             case Deliver(count):
                 for _ in zip(range(count), self._deliver(), strict=False):
                     pass

@@ -16,6 +16,7 @@ A line that starts with `#` is for people; the first one says in a sentence what
 | `fail OPERATION N`    | the next N operations of this kind fail                                                      |
 | `pass`                | half an hour passes; who has waited for an answer all that time waits no longer              |
 | `deliver N`           | the subject is told N events, and runs as long as it likes after each                        |
+| `amid N LINE`         | the line is played once the subject has asked N more things, before it has come to rest      |
 | `run`                 | it is told all events, and must come to rest: it may owe nothing then                        |
 
 `words.py` has words that stand for several such lines.
@@ -24,13 +25,16 @@ A line that starts with `#` is for people; the first one says in a sentence what
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from vtpm_traces.conform.words import expanded
 from vtpm_traces.files import BadInput, Limits, read_text, shown
-from vtpm_traces.recordings.script import Run, Step, parse_step
+from vtpm_traces.recordings.script import Pass, Run, Step, parse_step
+
+ANY: Final = "?"
+"""Stands for the number of an `amid` that is tried with every number."""
 
 MOST_LINES: Final = 2000
 LIMITS: Final = Limits(stored=4 << 20, unpacked=4 << 20)
@@ -51,7 +55,15 @@ class Deliver:
     count: int
 
 
-Played: TypeAlias = Step | Notify | Deliver
+@dataclass(frozen=True)
+class Amid:
+    """These lines are played while the subject is at work: when it has asked so many more things."""
+
+    count: int | None  # None: any number, to be tried one after another
+    lines: tuple[tuple[str, Step | Notify], ...]
+
+
+Played: TypeAlias = Step | Notify | Deliver | Amid
 
 
 @dataclass(frozen=True)
@@ -62,15 +74,41 @@ class Script:
     doc: str
     lines: tuple[str, ...]
 
+    def at(self, count: int) -> Script:
+        """The same script with a number where any is meant."""
+        return replace(self, lines=tuple(_at(line, count) for line in self.lines))
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether it is to be tried with many numbers."""
+        return any(line.startswith(f"amid {ANY} ") for line in self.lines)
+
     @property
     def text(self) -> str:
         """The script as a file holds it."""
         return "".join(f"{line}\n" for line in (f"# {self.doc}", *self.lines))
 
 
+def _at(line: str, count: int) -> str:
+    before = f"amid {ANY} "
+    return f"amid {count} {line.removeprefix(before)}" if line.startswith(before) else line
+
+
 def parse_line(line: str) -> tuple[tuple[str, Played], ...]:
     """The steps that a line stands for, each with its own words. Raises BadInput."""
+    name, _, rest = line.partition(" ")
+    if name == "amid":
+        return ((line, _amid(rest)),)
     return tuple((words, _parse_words(words)) for words in expanded(line))
+
+
+def _amid(rest: str) -> Amid:
+    count, _, line = rest.partition(" ")
+    steps = parse_line(line)
+    lines = tuple((words, step) for words, step in steps if not isinstance(step, Deliver | Amid | Run | Pass))
+    if len(lines) < len(steps):
+        raise BadInput(f"{shown(line)} cannot be amid other things")
+    return Amid(None if count == ANY else _number(count, 10_000), lines)
 
 
 def _parse_words(line: str) -> Played:

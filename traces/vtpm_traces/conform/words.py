@@ -112,7 +112,7 @@ answers.
 
 def expanded(line: str) -> tuple[str, ...]:
     """The lines that a line stands for; most stand for themselves. Raises BadInput."""
-    name, *rest = line.split()
+    name, *rest = line.split() or [""]
     if name not in WORDS:
         return (line,)
     names, expand = WORDS[name]

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from vtpm_model.handshake import XenbusState
 from vtpm_traces import schema
-from vtpm_traces.conform.script import Notify
+from vtpm_traces.conform.script import Amid, Notify
 from vtpm_traces.conform.subject import Garbage
 from vtpm_traces.files import BadInput, shown
 from vtpm_traces.observe import Origin
@@ -111,6 +111,9 @@ class World:
         self._asked = False  # the application holds a command
         self._wished = ""  # what a frontend's application waits for
         self._opened = False  # it has tried to open its device
+        self._amid: list[tuple[int, Amid]] = []  # with the number of the request before which it is due
+        self._requests = 0
+        self.idle_amid = False  # something was to be done amid others, and the subject had come to rest before
         self._note("stores_follow")
 
     # ----------------------------------------------------------------------------------------------- what is written
@@ -189,6 +192,25 @@ class World:
                 for path, value in self._nodes.nodes.items():
                     self._note("xs_node", path=path, value=value)
 
+    def plan(self, amid: Amid) -> None:
+        """Carry these steps out later, while the subject is at work."""
+        self._amid.append((self._requests + (amid.count or 0), amid))
+
+    def forget_plans(self) -> None:
+        """The subject is at rest: what should have been done meanwhile is not done any more."""
+        self.idle_amid |= bool(self._amid)
+        self._amid.clear()
+
+    def _carry_out_plans(self) -> None:
+        due = [amid for at, amid in self._amid if at <= self._requests]
+        self._amid = [(at, amid) for at, amid in self._amid if at > self._requests]
+        for amid in due:
+            for words, step in amid.lines:
+                if isinstance(step, Store | Fill):
+                    self._note("races", domid=step.domain, ref=step.ref)
+                self.take(step, words)
+        self._requests += 1
+
     def _is_open(self, node: str | None) -> bool:
         state = self._nodes.get(f"{self._absolute(node or DEFAULT_NODE)}/state")
         return state in (f"{XenbusState.INITIALISED:d}", f"{XenbusState.CONNECTED:d}") and self._opened
@@ -256,6 +278,7 @@ class World:
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to a request that is neither `hello` nor `wait`. Raises Garbage for none of the protocol."""
         check(request)
+        self._carry_out_plans()
         name = request.pop("do")
         ask: Callable[..., dict[str, Any] | None] = getattr(self, f"_do_{name}")
         try:

@@ -299,6 +299,7 @@ EVENTS: Mapping[str, Mapping[str, type]] = {
     "page_store": {"domid": int, "ref": int, "offset": int, "data": str},
     "page_fault": {"page": int, "offset": int, "count": int, "access": str},
     "evtchn_pending": {"local_port": int},
+    "races": {"domid": int, "ref": int},
     "notify": {"local_port": int, "remote_domid": int, "remote_port": int},
     "open_callback": {"domid": int, "handle": int, "uuid": str},
     "close_callback": {"domid": int, "handle": int},

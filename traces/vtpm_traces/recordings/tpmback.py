@@ -136,6 +136,7 @@ class _Served:
     port: int | None = None  # the local port
     remote_port: int | None = None
     is_open: bool = False
+    racing: bool = False  # its page has changed while the backend was at work
     failed: bool = False  # something that was tried for the connection
     answer: Answer | None = None  # on its way into the page
     request_offset: int = HEADER
@@ -218,9 +219,11 @@ class _Reader:
     def _by_port(self, port: int) -> _Served | None:
         return next((served for served in self.served.values() if served.port == port), None)
 
-    def _say(self, served: _Served | None, observation: Observation) -> None:
-        """Note an observation; of what belongs to no device, each device is told."""
+    def _say(self, served: _Served | None, observation: Observation, *, anyway: bool = False) -> None:
+        """Note an observation; of what belongs to no device, each device is told. `anyway`: though its page races."""
         for one in tuple(self.served.values()) if served is None else (served,):
+            if one.racing and not anyway:
+                continue
             one.observations.append(observation)
             self.said += 1
             if self.said > MOST_OBSERVATIONS:
@@ -444,6 +447,7 @@ class _Reader:
             "page_store": self._stored_by_backend,
             "page_fault": self._faulted,
             "evtchn_pending": self._pending,
+            "races": self._races,
             "num_frontends": self._counted,
             "process_end": self._died,
         }
@@ -651,19 +655,29 @@ class _Reader:
         else:
             self._act(served, entry.origin, "driver_raises_backend_event")
 
+    def _races(self, entry: Seen) -> None:
+        """The page changes while the backend may be reading it: what it has read is not known from here on.
+
+        Of this device nothing is told any more but accesses to what is not mapped.
+        """
+        for served in self.served.values():
+            here = served.published is not None and served.published[0] == entry["ref"]
+            if served.device.domain == entry["domid"] and (here or served.mapped == entry["ref"]):
+                served.racing = True
+
     def _stores_follow(self, _: Seen) -> None:
         """Each store of the backend into a page has a line of its own."""
         self.sight = stores_visible
 
     def _faulted(self, entry: Seen) -> None:
-        self._say(self.latest, impossible(entry.origin, "nothing is mapped there"))
+        self._say(self.latest, impossible(entry.origin, "nothing is mapped there"), anyway=True)
 
     def _stored_by_backend(self, entry: Seen) -> None:
         domain, ref, offset, data = entry["domid"], entry["ref"], entry["offset"], self._bytes(entry, "data")
         served = next((one for one in self.served.values() if one.device.domain == domain and one.mapped == ref), None)
         page = self.pages.get((domain, ref))
         if served is None or page is None or not 0 <= offset <= len(page.content) - len(data):
-            self._say(None, impossible(entry.origin, "no such page is mapped"))
+            self._say(None, impossible(entry.origin, "no such page is mapped"), anyway=True)
             return
         self.latest = served
         page.store(offset, data)
