@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -201,8 +200,7 @@ def conform(report: Report) -> Outcome:
     figures: Counter[str] = Counter()
     shortfalls: list[str] = []
     for end in ("backend", "frontend"):
-        vtpm = str(Path(sys.executable).with_name("vtpm"))
-        for one in Campaign([vtpm, "sut", end], runs=RANDOM_RUNS).play():
+        for one in Campaign(["vtpm", "sut", end], runs=RANDOM_RUNS).play():
             report(f"{end}: {one.run}")
             figures.update({f"{end} runs": 1, one.verdict.value: 1})
             if one.verdict is not Verdict.SUCCESS:

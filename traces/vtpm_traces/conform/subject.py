@@ -10,10 +10,13 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from vtpm_traces.files import BadInput, Limits, parse_json, shown
@@ -64,6 +67,12 @@ def _text(text: str) -> str:
     return '"' + "".join(c if " " <= c <= "~" and c not in '"\\' else f"\\u{ord(c):04x}" for c in text) + '"'
 
 
+def _found(program: str) -> str:
+    """The program; one that is nowhere on the path may lie beside the interpreter, as ours do."""
+    beside = Path(sys.executable).with_name(program) if "/" not in program else Path(program)
+    return str(beside) if shutil.which(program) is None and beside.is_file() else program
+
+
 class Subject:
     """The process, from its start to its end."""
 
@@ -76,7 +85,7 @@ class Subject:
         self.complaints = b""
         try:
             self._process = subprocess.Popen(
-                command,
+                [_found(command[0]), *command[1:]],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
