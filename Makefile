@@ -32,7 +32,7 @@ test: setup
 
 xen-test: setup
 	@sh scripts/debian-packages.sh peers
-	@$(BIN)/python -m tests.xen
+	@$(BIN)/python -m tests.xen $(XEN_TEST)
 
 lint: setup
 	@$(call run_each,$(LINTERS))

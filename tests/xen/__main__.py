@@ -37,7 +37,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.xen", description=__doc__)
     parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"any of {', '.join(SCENARIOS)}; without, all")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the logs of all domains in this folder")
+    parser.add_argument("--patience", type=float, default=1.0, metavar="TIMES", help="multiply every time limit")
     asked = parser.parse_args()
+    if not asked.patience > 0:
+        parser.error(f"a patience of {asked.patience:g} is none; a number above 0 is meant, such as 3")
     if unknown := [name for name in asked.scenario if name not in SCENARIOS]:
         parser.error(f"{unknown[0]!r} is no scenario; there are {', '.join(SCENARIOS)}")
     for program, package in NEEDED.items():
@@ -53,21 +56,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="xen-test") as scratch:
         folder = asked.keep.absolute() if asked.keep else Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        wrong = _run(built, folder, asked.scenario or list(SCENARIOS))
+        wrong = _run(built, folder, asked.scenario or list(SCENARIOS), asked.patience)
     verdict = f"falls short: {', '.join(wrong)}" if wrong else "everything holds"
     tell(f"{verdict}, {time.monotonic() - started:.0f} s")
     return 1 if wrong else 0
 
 
-def _run(built: images.Images, folder: Path, names: list[str]) -> list[str]:
+def _run(built: images.Images, folder: Path, names: list[str], patience: float) -> list[str]:
     """The scenarios that fell short."""
     wrong = []
     with Machine(built, folder) as machine:
-        rig = Rig(machine)
+        rig = Rig(machine, patience)
         try:
             rig.scenario = "machine"
             with rig.step("Xen and domain 0 are up", BOOT_LIMIT):
-                machine.await_dom0(BOOT_LIMIT)
+                machine.await_dom0(rig.left())
         except Failed:
             return ["machine"]
         for name in names:

@@ -37,6 +37,8 @@ class Rig:
     """What a scenario has at hand. Whatever it asks for ends with its step's time."""
 
     machine: Machine
+    patience: float = 1.0
+    """Each step may take so many times its limit, on a machine that has other things to do."""
     scenario: str = ""
     steps: list[Step] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
@@ -53,14 +55,15 @@ class Rig:
     def step(self, title: str, seconds: float) -> Iterator[None]:
         """A step; it is told when it ends, and fails the scenario if it does not come out well in its time."""
         started = time.monotonic()
-        self._deadline, self._found = started + seconds, []
+        limit = seconds * self.patience
+        self._deadline, self._found = started + limit, []
         wrong = ""
         try:
             yield
         except (Failed, MachineError) as error:
             wrong = str(error)
         taken = time.monotonic() - started
-        step = Step(self.scenario, title, taken, seconds, "; ".join(self._found), wrong)
+        step = Step(self.scenario, title, taken, limit, "; ".join(self._found), wrong)
         self.steps.append(step)
         tell(f"  {taken:6.1f} s  {title}" + (f": {step.found}" if step.found else ""))
         if wrong:

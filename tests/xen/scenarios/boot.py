@@ -38,11 +38,11 @@ def boot(rig: Rig) -> None:
         rig.found(f"detached in {taken:.1f} s")
         rig.check(taken < PROMPT, f"xl vtpm-detach took {taken:.1f} s")
         rig.await_node(f"/local/domain/{guest}/device/vtpm/0", None)
-        rig.guest(guest, "await_tpm", timeout=20, there=False)
+        rig.guest(guest, "await_tpm", timeout=rig.left(), there=False)
     with rig.step("xl gives it back", 60):
         taken = rig.timed("xl", "vtpm-attach", "guest", "backend=backend")
         rig.found(f"attached in {taken:.1f} s")
-        rig.guest(guest, "await_tpm", timeout=50)
+        rig.guest(guest, "await_tpm", timeout=rig.left())
         value = tpm12.value(rig.guest(guest, "tpm", command=tpm12.pcr_read(10)))
         rig.check(value == wanted, f"PCR 10 is {value}, no longer {wanted}")
     with rig.step("both domains are destroyed without complaint", 60):

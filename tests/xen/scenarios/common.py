@@ -32,7 +32,7 @@ def linux_up(rig: Rig, *settings: str) -> int:
         guest = rig.create("guest", *settings)
         rig.linux.add(guest)
         rig.await_agent(guest)
-        rig.guest(guest, "await_tpm", timeout=60)
+        rig.guest(guest, "await_tpm", timeout=rig.left())
         rig.await_node(f"/local/domain/{guest}/device/vtpm/0/state", "4")
     return guest
 

@@ -16,7 +16,7 @@ def latency(rig: Rig) -> None:
     other = ours_up(rig)
     figures: dict[str, list[dict[str, int]]] = {"linux": [], "ours": []}
     with rig.step(f"{COUNT} commands by each, twice", 240):
-        rig.guest(other, "open", timeout=20.0)
+        rig.guest(other, "open", timeout=rig.left())
         for _ in range(2):
             figures["linux"].append(rig.guest(guest, "repeat", command=tpm12.pcr_read(0), count=COUNT)["us"])
             figures["ours"].append(rig.guest(other, "repeat_ours", command=tpm12.pcr_read(0), count=COUNT)["us"])

@@ -30,7 +30,7 @@ def leaving(rig: Rig) -> None:
         guest = rig.await_domain("guest")
         rig.linux.add(guest)
         rig.await_agent(guest)
-        rig.guest(guest, "await_tpm", timeout=60)
+        rig.guest(guest, "await_tpm", timeout=rig.left())
         found = rig.guest(guest, "tpm", command=tpm12.pcr_read(10))
         rig.check(found == kept, f"PCR 10 of the backend's TPM was {kept}, and is {found}")
     with rig.step("the guest is destroyed in mid-command", 90):
@@ -49,9 +49,9 @@ def leaving(rig: Rig) -> None:
     with rig.step("the guest is given its device anew", 90):
         rig.run("xl", "vtpm-detach", "guest", "0", code=None)
         rig.await_node(f"/local/domain/{guest}/device/vtpm/0", None)
-        rig.guest(guest, "await_tpm", timeout=30, there=False)
+        rig.guest(guest, "await_tpm", timeout=rig.left(), there=False)
         rig.run("xl", "vtpm-attach", "guest", "backend=backend")
-        rig.guest(guest, "await_tpm", timeout=60)
+        rig.guest(guest, "await_tpm", timeout=rig.left())
         read = rig.guest(guest, "tpm", command=tpm12.pcr_read(10))
         rig.check(tpm12.value(read) == "00" * 20, f"PCR 10 of a new TPM is {read}")
     with rig.step("both domains are destroyed without complaint", 60):

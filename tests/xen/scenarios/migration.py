@@ -31,7 +31,7 @@ def _served_again(rig: Rig, kept: str) -> int:
     guest = rig.await_domain("guest")
     rig.linux.add(guest)
     rig.await_node(f"/local/domain/{guest}/device/vtpm/0/state", "4")
-    rig.guest(guest, "await_tpm", timeout=60)
+    rig.guest(guest, "await_tpm", timeout=rig.left())
     found = rig.guest(guest, "tpm", command=tpm12.pcr_read(10))
     rig.check(found == kept, f"PCR 10 was {kept}, and is {found}")
     return guest

@@ -8,7 +8,7 @@ from tests.xen import tpm12
 from tests.xen.rig import Rig
 from tests.xen.scenarios.common import backend_up, linux_up, ours_up
 
-COMMANDS = 200
+COMMANDS = 100
 HOSTILE_SECONDS = 20.0
 
 
@@ -17,8 +17,8 @@ def neighbours(rig: Rig) -> None:
     backend_up(rig)
     guest = linux_up(rig)
     other = ours_up(rig)
-    with rig.step("two guests use one backend at the same time", 120):
-        rig.guest(other, "open", timeout=20.0)
+    with rig.step("two guests use one backend at the same time", 180):
+        rig.guest(other, "open", timeout=rig.left())
         rig.guest(guest, "tpm", command=tpm12.extend(11, b"of the first"))
         wanted = rig.guest(guest, "tpm", command=tpm12.pcr_read(11))
         with ThreadPoolExecutor() as both:
@@ -46,7 +46,7 @@ def neighbours(rig: Rig) -> None:
     backend_up(rig, "backend", "name='second'")
     other = ours_up(rig, "vtpm=['backend=second']")
     with rig.step("two guests on two backend domains have a TPM each", 90):
-        rig.guest(other, "open", timeout=20.0)
+        rig.guest(other, "open", timeout=rig.left())
         here = tpm12.value(rig.guest(guest, "tpm", command=tpm12.pcr_read(11)))
         there = tpm12.value(rig.guest(other, "transmit", command=tpm12.pcr_read(11)))
         rig.check(here == tpm12.value(wanted), f"PCR 11 of the first TPM is {here}, no longer {wanted}")

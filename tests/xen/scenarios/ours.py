@@ -15,7 +15,7 @@ def ours(rig: Rig) -> None:
     backend_up(rig)
     guest = ours_up(rig)
     with rig.step("localities are those of the command", 60):
-        rig.guest(guest, "open", timeout=20.0)
+        rig.guest(guest, "open", timeout=rig.left())
         codes = {
             locality: tpm12.code(rig.guest(guest, "transmit", command=tpm12.pcr_reset(20), locality=locality))
             for locality in (0, 2, 1, 4)
@@ -26,7 +26,7 @@ def ours(rig: Rig) -> None:
         ended = rig.guest(guest, "cancel_in_service", command=tpm12.make_key(), after=0.2)
         rig.found(f"{ended['ended'].split(';')[0]} after {ended['seconds']:.1f} s")
         rig.check(not ended["ended"].startswith("00c4"), f"the command was answered before it was cancelled: {ended}")
-        rig.guest(guest, "await_free", timeout=60.0)
+        rig.guest(guest, "await_free", timeout=rig.left())
         read = rig.guest(guest, "transmit", command=tpm12.pcr_read(0))
         rig.check(tpm12.code(read) == 0, f"PCRRead then answers {read}")
     with rig.step("our frontend leaves, and its device is detached", 60):
@@ -37,7 +37,7 @@ def ours(rig: Rig) -> None:
         rig.says("vtpm-backend", "domain 0 serves vTPMs with echo")
         taken = rig.timed("xl", "vtpm-attach", "ours", "backend=0")
         rig.found(f"attached in {taken:.1f} s")
-        rig.guest(guest, "open", timeout=20.0)
+        rig.guest(guest, "open", timeout=rig.left())
     with rig.step("commands of any size up to 4 088 bytes are carried", 90):
         for size in (10, 11, 4087, 4088):
             got = rig.guest(guest, "transmit_sized", size=size)
