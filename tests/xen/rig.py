@@ -160,7 +160,7 @@ class Rig:
 
     def collect(self, folder: Path) -> None:
         """Bring the logs of all domains here."""
-        self._deadline = time.monotonic() + 60
+        self._deadline = time.monotonic() + 120 * self.patience
         kept = self.dom0("collect", paths=[CONSOLES, "/var/log/xenstored.trace", "/tmp"])
         tell(f"logs of {', '.join(kept)} are in {folder}")
 

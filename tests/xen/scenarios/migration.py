@@ -15,11 +15,11 @@ def migration(rig: Rig) -> None:
         rig.guest(guest, "tpm", command=tpm12.extend(10, b"before"))
         kept = rig.guest(guest, "tpm", command=tpm12.pcr_read(10))
     with rig.step("the guest is saved", 120):
-        rig.found(f"in {rig.timed('xl', 'save', 'guest', '/tmp/guest.saved'):.1f} s")
+        rig.found(f"in {rig.timed('xl', 'save', 'guest', '/run/guest.saved'):.1f} s")
     with rig.step("the guest is restored, and finds the same TPM", 150):
-        rig.found(f"in {rig.timed('xl', 'restore', '/tmp/guest.saved'):.1f} s")
+        rig.found(f"in {rig.timed('xl', 'restore', '/run/guest.saved'):.1f} s")
         guest = _served_again(rig, kept)
-        rig.run("rm", "/tmp/guest.saved")
+        rig.run("rm", "/run/guest.saved")
     with rig.step("the guest is migrated to this very machine, and finds the same TPM", 200):
         rig.found(f"in {rig.timed('xl', 'migrate', '-s', '', 'guest', 'xl migrate-receive'):.1f} s")
         _served_again(rig, kept)
