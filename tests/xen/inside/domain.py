@@ -28,8 +28,7 @@ from vtpm_impl.xenbus.frontend import Frontend, FrontendError, await_device
 
 from .serving import answer, packed
 
-TPM = Path("/dev/tpm0")
-CLASS = Path("/sys/class/tpm/tpm0")
+CLASS = Path("/sys/class/tpm")
 DRIVER = Path("/sys/bus/xen/drivers/vtpm")
 
 
@@ -48,19 +47,29 @@ class Linux:
     def await_tpm(self, timeout: float, *, there: bool = True) -> float:
         """Wait until Linux has a TPM, or has none; how long it took."""
         started = time.monotonic()
-        while TPM.exists() is not there:
+        while bool(self.names()) is not there:
             if time.monotonic() - started > timeout:
-                raise TimeoutError(f"{TPM} is {'not ' if there else ''}there after {timeout:g} s")
+                raise TimeoutError(f"there is {'no' if there else 'still a'} TPM after {timeout:g} s")
             time.sleep(0.02)
         return time.monotonic() - started
 
+    def names(self) -> list[str]:
+        """The TPMs that have a device node, by their names; after a resume Linux gives another one."""
+        return sorted(path.name for path in Path("/dev").glob("tpm[0-9]*"))
+
+    def _device(self) -> str:
+        names = self.names()
+        if not names:
+            raise FileNotFoundError("Linux has no TPM")
+        return f"/dev/{names[-1]}"
+
     def attribute(self, name: str) -> str:
         """An attribute of the TPM in sysfs."""
-        return (CLASS / name).read_text()
+        return (CLASS / self.names()[-1] / name).read_text()
 
     def tpm(self, command: str) -> str:
         """Send one command through the device node."""
-        device = os.open(TPM, os.O_RDWR)
+        device = os.open(self._device(), os.O_RDWR)
         try:
             os.write(device, bytes.fromhex(command))
             return os.read(device, 4096).hex()
@@ -70,7 +79,7 @@ class Linux:
     def repeat(self, command: str, count: int) -> dict[str, Any]:
         """Send the same command many times: the answers that came, and microseconds of each, sorted."""
         data = bytes.fromhex(command)
-        device = os.open(TPM, os.O_RDWR)
+        device = os.open(self._device(), os.O_RDWR)
         try:
 
             def ask() -> bytes:

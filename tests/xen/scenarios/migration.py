@@ -32,6 +32,7 @@ def _served_again(rig: Rig, kept: str) -> int:
     rig.linux.add(guest)
     rig.await_node(f"/local/domain/{guest}/device/vtpm/0/state", "4")
     rig.guest(guest, "await_tpm", timeout=rig.left())
+    rig.found(f"its device node is {', '.join(rig.guest(guest, 'names'))}")
     found = rig.guest(guest, "tpm", command=tpm12.pcr_read(10))
     rig.check(found == kept, f"PCR 10 was {kept}, and is {found}")
     return guest
