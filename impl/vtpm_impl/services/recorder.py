@@ -7,8 +7,8 @@
 | write          | a node has been written, or removed (null)                   | path, value                        |
 | frontend-state | the nodes by which the backend connects, as it has read them | path, value, keys                  |
 | connected      | the page is mapped and the port bound                        | ring_ref, remote_port, fe_v2, page |
-| event          | the backend has looked at the page, after an event           | why, and the page's header         |
-| command        | a request is answered, and the event sent                    | n, cmd, rsp, locality              |
+| event          | the backend has looked at the page, after an event           | device, why, and the page's header |
+| command        | a request is answered, and the event sent                    | device, n, cmd, rsp, locality      |
 
 Every line has `t`, seconds since the start. Bytes are hexadecimal; `page` is its first 16.
 """
@@ -82,13 +82,15 @@ class Recorder:
             why = "evtchn" if page.connected else "connect"
             page.connected = True
             self.line(
-                "event", why=why, length=length, state=state, locality=locality, pad=pad, nr_extra_pages=extra
+                "event", device=str(device), why=why, length=length, state=state, locality=locality, pad=pad,
+                nr_extra_pages=extra,
             )  # fmt: skip
         elif step == "backend_finishes":
             self._commands[device] += 1
             command, locality, response = self.engine.last
             self.line(
-                "command", n=self._commands[device], cmd=command.hex(), rsp=response.hex(), locality=locality
+                "command", device=str(device), n=self._commands[device], cmd=command.hex(), rsp=response.hex(),
+                locality=locality,
             )  # fmt: skip
 
     def _connected(self, device: Device, page: _Page) -> None:
@@ -96,8 +98,8 @@ class Recorder:
         keys = {name: value for name in _KEYS if (value := self._read.get(f"{folder}/{name}")) is not None}
         self.line("frontend-state", path=f"{folder}/state", value=keys.get("state"), keys=keys)
         self.line(
-            "connected", ring_ref=page.ref, remote_port=page.remote_port, fe_v2=keys.get("feature-protocol-v2"),
-            page=bytes(page.inner[:16]).hex(),
+            "connected", device=str(device), ring_ref=page.ref, remote_port=page.remote_port,
+            fe_v2=keys.get("feature-protocol-v2"), page=bytes(page.inner[:16]).hex(),
         )  # fmt: skip
 
     def _absolute(self, path: str) -> str:

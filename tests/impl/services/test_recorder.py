@@ -63,3 +63,15 @@ def test_the_reader_of_recordings_understands_them(lines: list[str]) -> None:
     assert kinds.count(Commanded) == 2
     assert kinds.count(Sampled) >= 2
     assert Commit in kinds
+
+
+def test_lines_about_pages_name_their_device(lines: list[str]) -> None:
+    about = [json.loads(line) for line in lines if json.loads(line)["ev"] in ("connected", "event", "command")]
+    assert {line["device"] for line in about} == {"1/0"}
+
+
+@pytest.mark.parametrize("device", ["1", "1/", "1/0/0", "-1/0", "x"])
+def test_a_device_that_is_none_is_remarked(lines: list[str], device: str) -> None:
+    spoilt = [line.replace('"device": "1/0"', f'"device": "{device}"') for line in lines]
+    log = read_log("\n".join(spoilt).encode(), "backend.jsonl")
+    assert any("expected a domain and a handle such as 1/0" in str(remark) for remark in log.remarks)

@@ -117,6 +117,15 @@ class _Line:
             raise Unusable(f"{key} is {shown(value)}, expected at most {longest} bytes in hexadecimal")
         return bytes.fromhex(value)
 
+    def device(self) -> Device | None:
+        """The device that a line names as DOMAIN/HANDLE, if it does. Raises Unusable."""
+        if "device" not in self.fields:
+            return None
+        value = self.text("device")
+        if (found := re.fullmatch(r"(\d{1,5})/(\d{1,9})", value, re.ASCII)) is None:
+            raise Unusable(f"device is {shown(value)}, expected a domain and a handle such as 1/0")
+        return Device(int(found[1]), int(found[2]))
+
     def keys(self, key: str) -> Mapping[str, str]:
         """The nodes of a directory with their values. Raises Unusable."""
         value = self.fields.get(key)
@@ -304,12 +313,15 @@ class _Reader:
         why = line.text("why")
         if why not in ("connect", "evtchn"):
             raise Unusable(f"why is {shown(why)}, expected connect or evtchn")
-        if why == "evtchn" or self.woken is None:
-            self.woken = self._whose(line, header, position)
+        named = line.device()
+        if named is None and (why == "evtchn" or self.woken is None):
+            named = self._whose(line, header, position)
+        self.woken = named or self.woken
+        assert self.woken is not None
         self.log.backend[self.woken].append(Sampled(line.origin, why == "connect", header))
 
     def _whose(self, line: _Line, header: Header, position: int) -> Device:
-        """The connected device whose event it was. A line does not say; what follows it may."""
+        """The connected device whose event it was. The line does not say; what follows it may."""
         connected = [device for device, served in self.served.items() if served.connected]
         if len(connected) > 1 and position + 1 < len(self.lines) and self.lines[position + 1].kind == "command":
             number = self.lines[position + 1].fields.get("n")
@@ -324,13 +336,14 @@ class _Reader:
         return connected[0]
 
     def _command(self, line: _Line) -> None:
+        self.woken = line.device() or self.woken
         if self.woken is None:
             raise Unusable("no event before it tells the device")
         command = Commanded(
             line.origin, line.number("n", 0xFFFF_FFFF), line.data("cmd", 4096), line.data("rsp", 8192),
             line.number("locality", 0xFF),
         )  # fmt: skip
-        served = self.served[self.woken]
+        served = self._serve(self.woken)
         served.commands, served.answered = command.number, len(command.response)
         self.log.backend[self.woken].append(command)
 
