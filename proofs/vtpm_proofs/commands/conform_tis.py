@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from vtpm_proofs.commands.systems import FALLS_SHORT, wrong_use
+
+if TYPE_CHECKING:
+    from vtpm_traces.conform.tis_subject import DriverProcess
 
 END: Final = "tis-driver"
 
@@ -38,56 +41,66 @@ class Told:
 def conform_tis(command: Sequence[str], *, nonsense: int, only: Sequence[str], patience: float, as_json: bool) -> None:
     """Play them all; exits as `conform` does. `nonsense`: how many devices of which each read gives anything."""
     from vtpm_traces.conform.subject import CannotStart, Fault
-    from vtpm_traces.conform.tis_subject import DriverProcess
 
     began = time.monotonic()
-    with DriverProcess(command, patience) as process:
-        try:
-            process.meet()
-        except CannotStart as error:
-            raise wrong_use(str(error)) from None
-        except Fault as fault:
-            typer.echo(f"vtpmspec: the subject does not introduce itself: {fault}", err=True)
-            raise typer.Exit(FALLS_SHORT) from None
-        told = list(_played(process, nonsense, only))
-    if not told:
-        raise wrong_use(
-            f"--only {' '.join(only)}: no run is called so; there are accept/*, reject/*, seized/*, random/*"
-        )
+    try:
+        name, told = played(command, nonsense=nonsense, only=only, patience=patience, report=_complain)
+    except CannotStart as error:
+        raise wrong_use(str(error)) from None
+    except Fault as fault:
+        typer.echo(f"vtpmspec: the subject does not introduce itself: {fault}", err=True)
+        raise typer.Exit(FALLS_SHORT) from None
+    if only and len(told) == 1 and not any(fnmatchcase(SANITY, one) for one in only):
+        allowed = "there are accept/*, reject/*, seized/* and random/NUMBER"
+        raise wrong_use(f"--only {' '.join(only)}: no run is called so; {allowed}")
     seconds = time.monotonic() - began
     if as_json:
-        document = {"version": 1, "name": process.name, "end": END, "seconds": round(seconds, 3)}
+        document = {"version": 1, "name": name, "end": END, "seconds": round(seconds, 3)}
         typer.echo(json.dumps(document | {"runs": [asdict(one) for one in told]}, indent=1))
     else:
-        _show(process.name, told, seconds)
+        _show(name, told, seconds)
     if any(one.verdict != "success" for one in told):
         raise typer.Exit(FALLS_SHORT)
 
 
-def _played(process: object, nonsense: int, only: Sequence[str]) -> Iterator[Told]:
-    from vtpm_traces.conform.subject import Fault
-    from vtpm_traces.conform.tis_driver import runs
+def played(
+    command: Sequence[str], *, nonsense: int, only: Sequence[str], patience: float, report: Callable[[Told], None]
+) -> tuple[str, list[Told]]:
+    """The name of the subject, and each run, which is reported at once. Raises CannotStart, and Fault at hello."""
     from vtpm_traces.conform.tis_subject import DriverProcess
 
-    assert isinstance(process, DriverProcess)
-    every = sorted(runs(1, nonsense), key=lambda run: run.name != SANITY)
+    with DriverProcess(command, patience) as process:
+        process.meet()
+        found = []
+        for one in _ended(process, nonsense, only):
+            report(one)
+            found.append(one)
+        return process.name, found
+
+
+def _ended(process: DriverProcess, nonsense: int, only: Sequence[str]) -> Iterator[Told]:
+    from vtpm_traces.conform.subject import Fault
+    from vtpm_traces.conform.tis_driver import runs
+
     sane = True
-    for run in every:
+    for run in sorted(runs(1, nonsense), key=lambda run: run.name != SANITY):
         if run.name != SANITY and only and not any(fnmatchcase(run.name, one) for one in only):
             continue
         if not sane:
             yield Told(run.name, "skip", run.doc, "the subject fails the sanity run")
             continue
-        sentence = ""
         try:
             sentence = next(run.play(process.driver), "")
         except Fault as fault:
             sentence = str(fault)
             process.stop()
-        if sentence:
-            typer.echo(f"{run.name}: failure: {sentence}", err=True)
         sane = run.name != SANITY or not sentence
         yield Told(run.name, "failure" if sentence else "success", run.doc, sentence)
+
+
+def _complain(one: Told) -> None:
+    if one.verdict == "failure":
+        typer.echo(f"{one.run}: failure: {one.sentence}", err=True)
 
 
 def _show(name: str, told: Sequence[Told], seconds: float) -> None:

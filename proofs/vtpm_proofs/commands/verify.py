@@ -193,12 +193,25 @@ RANDOM_RUNS: Final = 50
 """Of each end, in a verification; `make soak` plays more."""
 
 
+PATIENCE: Final = 20.0
+"""Seconds for a line of our own TIS driver, on a machine that does other things, too."""
+
+
 def conform(report: Report) -> Outcome:
-    """Play the kept scripts and some random ones to our own frontend and backend, as subjects like any other."""
+    """Play kept and random runs to our own frontend, backend and TIS driver, as subjects like any other."""
+    from vtpm_proofs.commands.conform_tis import END, Told, played
     from vtpm_traces.conform.campaign import Campaign, Verdict
 
     figures: Counter[str] = Counter()
     shortfalls: list[str] = []
+
+    def ended(one: Told) -> None:
+        report(f"{END}: {one.run}")
+        figures.update({f"{END} runs": 1, one.verdict: 1})
+        if one.verdict != Verdict.SUCCESS.value:
+            shortfalls.append(f"vtpm sut {END}: {one.run}: {one.verdict}: {one.sentence}")
+
+    played(["vtpm", "sut", END], nonsense=RANDOM_RUNS, only=(), patience=PATIENCE, report=ended)
     for end in ("backend", "frontend"):
         for one in Campaign(["vtpm", "sut", end], runs=RANDOM_RUNS).play():
             report(f"{end}: {one.run}")
@@ -228,7 +241,11 @@ PARTS: Final = (
     Part("traces", "do the kept traces tell the model from all its mutants?", Command(("trace", "pin"), _pinned)),
     Part("tis", "are recordings of a TPM's registers judged as the table says, each refusal explained?", tis),
     Part("mini-os", "are mini-os' recordings judged as the table says, each refusal explained?", mini_os),
-    Part("conform", "do our own frontend and backend do what the specification allows, and all that it asks?", conform),
+    Part(
+        "conform",
+        "do our frontend, backend and TIS driver do what the specification allows, and all that it asks?",
+        conform,
+    ),
     Part("cite", "does every action and every fact name its source?", Command(("cite",), _cited)),
 )
 """The questions, those that take longest first."""
