@@ -530,7 +530,8 @@ class _Reader:
         if entry["ok"]:
             self._say(Holds(entry.origin, lambda s: bool(s.open and s.peer_v2 and s.fe_state == XenbusState.CONNECTED)))
             return
-        there = now.view.complete and now.view.be is not XenbusState.UNKNOWN
+        gone = (XenbusState.UNKNOWN, XenbusState.CLOSING, XenbusState.CLOSED)
+        there = now.view.complete and now.view.be not in gone
         if there and not now.published and not now.failed:
             self._say(impossible(entry.origin, "nothing kept the frontend from opening the device"))
         self._say(Holds(entry.origin, lambda s: not s.open))
