@@ -80,10 +80,11 @@ def is_uuid(text: str | None) -> bool:
 
 
 def as_number(text: str | None) -> int | None:
-    """The number that a key's text says."""
+    """The number that a key's text says: 32 bits in decimal digits, and nothing before or after them."""
     if text is None or not (text.isascii() and text.isdigit() and len(text) <= 10):
         return None
-    return int(text)
+    number = int(text)
+    return number if number <= 0xFFFF_FFFF and text == str(number) else None
 
 
 @dataclass
