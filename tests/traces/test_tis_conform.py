@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.peers import tpm_machine
 
 from vtpm_model.tis import TIS
 from vtpm_traces.conform import tis_device
@@ -84,8 +85,8 @@ def test_a_driver_that_does_something_else_does_not(tmp_path: Path, does: str, s
     ("arguments", "subject", "code", "error"),
     [
         ([], ["/nothing"], 2, "/nothing does not start"),
-        (["--timeout", "0.2"], ["cat"], 1, "the subject does not introduce itself: it said nothing for 0.2 s"),
-        ([], ["echo", "{}"], 1, "the subject does not introduce itself: it says"),
+        (["--timeout", "0.2"], ["cat"], 1, "the subject does not do what the protocol says: it said nothing for 0.2 s"),
+        ([], ["echo", "{}"], 1, "the subject does not do what the protocol says: it says"),
         (["--sarif", "x"], ["cat"], 2, "are for a frontend or a backend"),
     ],
 )
@@ -106,3 +107,43 @@ def test_every_fault_is_met() -> None:
     assert {fault.value for fault in ERRORS} <= faults
     assert set(tis_device.Fault) - set(ERRORS) == {tis_device.Fault.NONE, tis_device.Fault.GARBLED_ONCE}
     assert len({run.name for run in runs(2)}) == len(list(runs(2)))
+
+
+def test_qemus_tpm_conforms() -> None:
+    tpm_machine.required()
+    done = subprocess.run(
+        [sys.executable, "-m", "vtpm_proofs.cli", "conform", "--end", "tis-device", "--runs", "4", "--timeout", "60",
+         "--json", "--", sys.executable, "-m", "vtpm_impl.cli", "sut", "tis-device"],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    assert (done.returncode, [run["verdict"] for run in told["runs"]]) == (0, ["success"] * 4), done.stderr
+
+
+DEVICE = """
+import json, sys
+def ask(**request):
+    print(json.dumps(request), flush=True)
+    return json.loads(sys.stdin.readline())
+ask(do="hello", protocol="vtpm-tis/1", end="tis-device", name="odd", resets=True)
+wish = ask(do="wait")
+while True:
+    wish = ask(do="wait", value={value}) if wish["event"] == "read" else ask(do="wait")
+"""
+"""A device of which each read is the same."""
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [("0", "is not what the specification allows"), ("-1", "a value of"), ("'x'", "a value of")],
+)
+def test_a_device_that_is_no_tpm_does_not(tmp_path: Path, value: str, sentence: str) -> None:
+    script = tmp_path / "device.py"
+    script.write_text(DEVICE.format(value=value))
+    done = subprocess.run(
+        [sys.executable, "-m", "vtpm_proofs.cli", "conform", "--end", "tis-device", "--runs", "3", "--timeout", "60",
+         "--", sys.executable, str(script)],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert sentence in done.stderr

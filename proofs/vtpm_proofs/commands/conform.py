@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vtpm_traces.conform.deviations import Deviation
 
 ENDS: Final = ("frontend", "backend")
-TIS_DRIVER: Final = "tis-driver"
+TIS_ENDS: Final = ("tis-driver", "tis-device")
 
 PROGRESS: Final = 5.0
 """Seconds between two words on how far the work is."""
@@ -29,7 +29,7 @@ def conform(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="Starts the subject.")],
     *,
     end: Annotated[
-        str, typer.Option(metavar="END", help="Insist on a frontend or backend, or mean a tis-driver.")
+        str, typer.Option(metavar="END", help="Insist on a frontend or backend, or mean a tis-driver or tis-device.")
     ] = "",
     runs: Annotated[int, typer.Option(min=0, metavar="N", help="Random runs.")] = 100,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the random runs.")] = 0,
@@ -60,15 +60,15 @@ def conform(
     from vtpm_traces.conform.subject import CannotStart, Fault
     from vtpm_traces.files import BadInput
 
-    if end == TIS_DRIVER:
+    if end in TIS_ENDS:
         from vtpm_proofs.commands.conform_tis import conform_tis
 
         if script or deviations or keep or junit or sarif:
             raise wrong_use("--script, --deviations, --keep, --junit and --sarif are for a frontend or a backend")
-        conform_tis(command, nonsense=runs, only=only or (), patience=timeout, as_json=as_json)
+        conform_tis(end, command, number=runs, seed=seed, only=only or (), patience=timeout, as_json=as_json)
         return
     if end and end not in ENDS:
-        raise wrong_use(f"--end {end!r}; {', '.join((*ENDS, TIS_DRIVER))} is meant")
+        raise wrong_use(f"--end {end!r}; {', '.join((*ENDS, *TIS_ENDS))} is meant")
     try:
         campaign = Campaign(
             command,

@@ -1,4 +1,8 @@
-"""`vtpmspec conform --end tis-driver`: hold anybody's driver of a hardware TPM against devices that the model plays."""
+"""`vtpmspec conform --end tis-driver|tis-device`: hold a driver of a hardware TPM, or its registers, against the model.
+
+A driver meets devices that the model plays. A device meets random programs of register accesses, and what it showed is
+held against the system `tis.device`, and else against its variant for QEMU's device.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,8 @@ from vtpm_proofs.commands.systems import FALLS_SHORT, wrong_use
 if TYPE_CHECKING:
     from vtpm_traces.conform.tis_subject import DriverProcess
 
-END: Final = "tis-driver"
+DRIVER: Final = "tis-driver"
+DEVICE: Final = "tis-device"
 
 SANITY: Final = "accept/quick-0"
 """Without this run no other says anything."""
@@ -38,27 +43,39 @@ class Told:
         return self.run.partition("/")[0]
 
 
-def conform_tis(command: Sequence[str], *, nonsense: int, only: Sequence[str], patience: float, as_json: bool) -> None:
-    """Play them all; exits as `conform` does. `nonsense`: how many devices of which each read gives anything."""
+def conform_tis(
+    end: str,
+    command: Sequence[str],
+    *,
+    number: int,
+    seed: int,
+    only: Sequence[str],
+    patience: float,
+    as_json: bool,
+) -> None:
+    """Play them all; exits as `conform` does. `number`: of random programs, or of devices of which each read is any."""
     from vtpm_traces.conform.subject import CannotStart, Fault
 
     began = time.monotonic()
     try:
-        name, told = played(command, nonsense=nonsense, only=only, patience=patience, report=_complain)
+        if end == DEVICE:
+            name, told = _programs(command, range(seed, seed + number), patience)
+        else:
+            name, told = played(command, nonsense=number, only=only, patience=patience, report=_complain)
     except CannotStart as error:
         raise wrong_use(str(error)) from None
     except Fault as fault:
-        typer.echo(f"vtpmspec: the subject does not introduce itself: {fault}", err=True)
+        typer.echo(f"vtpmspec: the subject does not do what the protocol says: {fault}", err=True)
         raise typer.Exit(FALLS_SHORT) from None
-    if only and len(told) == 1 and not any(fnmatchcase(SANITY, one) for one in only):
+    if end == DRIVER and only and len(told) == 1 and not any(fnmatchcase(SANITY, one) for one in only):
         allowed = "there are accept/*, reject/*, seized/* and random/NUMBER"
         raise wrong_use(f"--only {' '.join(only)}: no run is called so; {allowed}")
     seconds = time.monotonic() - began
     if as_json:
-        document = {"version": 1, "name": name, "end": END, "seconds": round(seconds, 3)}
+        document = {"version": 1, "name": name, "end": end, "seconds": round(seconds, 3)}
         typer.echo(json.dumps(document | {"runs": [asdict(one) for one in told]}, indent=1))
     else:
-        _show(name, told, seconds)
+        _show(f"{name}, a {end}", told, seconds)
     if any(one.verdict != "success" for one in told):
         raise typer.Exit(FALLS_SHORT)
 
@@ -98,18 +115,43 @@ def _ended(process: DriverProcess, nonsense: int, only: Sequence[str]) -> Iterat
         yield Told(run.name, "failure" if sentence else "success", run.doc, sentence)
 
 
+def _programs(command: Sequence[str], seeds: range, patience: float) -> tuple[str, list[Told]]:
+    """A program for each seed. Raises CannotStart, and Fault, after which there is nothing to go on with."""
+    from vtpm_model.tis_device import TIS_DEVICE
+    from vtpm_traces.conform.tis_program import DeviceProcess
+
+    told = []
+    with DeviceProcess(command, patience) as process:
+        for seed in seeds:
+            found = process.play(seed)
+            verdict = found.verdicts[TIS_DEVICE.name]
+            sentence = ""
+            if not found.accepted_by and verdict.stuck:
+                stuck = verdict.stuck[0]
+                sentence = f"access {stuck.origin.line}, {stuck.origin.text}, is not what the specification allows"
+            elif not found.accepted_by:
+                sentence = f"{verdict.outcome.value}: {verdict.reason}"
+            elif not verdict.accepted:
+                sentence = f"as {', '.join(found.accepted_by)} has it"
+            outcome = "success" if found.accepted_by else "failure"
+            one = Told(f"random/{seed}", outcome, "a program of register accesses", sentence)
+            _complain(one)
+            told.append(one)
+        return process.name, told
+
+
 def _complain(one: Told) -> None:
     if one.verdict == "failure":
         typer.echo(f"{one.run}: failure: {one.sentence}", err=True)
 
 
-def _show(name: str, told: Sequence[Told], seconds: float) -> None:
+def _show(title: str, told: Sequence[Told], seconds: float) -> None:
     from rich.table import Table
 
     from vtpm_proofs.report.console import console
 
     table = Table(
-        title=f"{name}, a {END}", box=None, header_style="bold", pad_edge=False, title_justify="left",
+        title=title, box=None, header_style="bold", pad_edge=False, title_justify="left",
     )  # fmt: skip
     verdicts = ("success", "skip", "failure")
     table.add_column("runs")

@@ -199,19 +199,19 @@ PATIENCE: Final = 20.0
 
 def conform(report: Report) -> Outcome:
     """Play kept and random runs to our own frontend, backend and TIS driver, as subjects like any other."""
-    from vtpm_proofs.commands.conform_tis import END, Told, played
+    from vtpm_proofs.commands.conform_tis import DRIVER, Told, played
     from vtpm_traces.conform.campaign import Campaign, Verdict
 
     figures: Counter[str] = Counter()
     shortfalls: list[str] = []
 
     def ended(one: Told) -> None:
-        report(f"{END}: {one.run}")
-        figures.update({f"{END} runs": 1, one.verdict: 1})
+        report(f"{DRIVER}: {one.run}")
+        figures.update({f"{DRIVER} runs": 1, one.verdict: 1})
         if one.verdict != Verdict.SUCCESS.value:
-            shortfalls.append(f"vtpm sut {END}: {one.run}: {one.verdict}: {one.sentence}")
+            shortfalls.append(f"vtpm sut {DRIVER}: {one.run}: {one.verdict}: {one.sentence}")
 
-    played(["vtpm", "sut", END], nonsense=RANDOM_RUNS, only=(), patience=PATIENCE, report=ended)
+    played(["vtpm", "sut", DRIVER], nonsense=RANDOM_RUNS, only=(), patience=PATIENCE, report=ended)
     for end in ("backend", "frontend"):
         for one in Campaign(["vtpm", "sut", end], runs=RANDOM_RUNS).play():
             report(f"{end}: {one.run}")
