@@ -33,7 +33,7 @@ BOOT_LIMIT = 180.0
 
 
 def main() -> int:
-    """Run them. 0: all hold; 1: one falls short; 2: wrong use, or something is missing."""
+    """Run them. 0: all hold; 1: one falls short; 2: wrong use, or something is missing; 130: interrupted."""
     parser = argparse.ArgumentParser(prog="tests.xen", description=__doc__)
     parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"any of {', '.join(SCENARIOS)}; without, all")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the logs of all domains in this folder")
@@ -47,16 +47,21 @@ def main() -> int:
         if shutil.which(program) is None:
             tell(f"{program} is not installed (Debian package {package}); run sh scripts/debian-packages.sh peers")
             return 2
+    if asked.keep and asked.keep.exists() and (not asked.keep.is_dir() or any(asked.keep.iterdir())):
+        parser.error(f"{str(asked.keep)!r} is there already; a new or empty folder is meant")
     started = time.monotonic()
     try:
         built = images.build(lambda line: tell(f"  {time.monotonic() - started:6.1f} s  {line}"))
+        with tempfile.TemporaryDirectory(prefix="xen-test") as scratch:
+            folder = asked.keep.absolute() if asked.keep else Path(scratch)
+            folder.mkdir(parents=True, exist_ok=True)
+            wrong = _run(built, folder, asked.scenario or list(SCENARIOS), asked.patience)
     except PackagesMissing as error:
         tell(str(error))
         return 2
-    with tempfile.TemporaryDirectory(prefix="xen-test") as scratch:
-        folder = asked.keep.absolute() if asked.keep else Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        wrong = _run(built, folder, asked.scenario or list(SCENARIOS), asked.patience)
+    except KeyboardInterrupt:
+        tell("interrupted; nothing is left running")
+        return 130
     verdict = f"falls short: {', '.join(wrong)}" if wrong else "everything holds"
     tell(f"{verdict}, {time.monotonic() - started:.0f} s")
     return 1 if wrong else 0

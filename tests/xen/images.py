@@ -7,6 +7,7 @@ the kernel.
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import json
@@ -82,6 +83,12 @@ class Images:
 def build(say: Callable[[str], None], cache: Path = CACHE) -> Images:
     """The images of this very tree; each part is made again only if something in it has changed."""
     cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build(say, cache)
+
+
+def _build(say: Callable[[str], None], cache: Path) -> Images:
     packages = Packages(PACKAGES, cache)
     say(f"{len(packages.files)} Debian packages, {sum(int(size) for _, _, size, _ in packages.files) / 1e6:.0f} MB")
     key = packages.key.copy()
@@ -97,7 +104,7 @@ def build(say: Callable[[str], None], cache: Path = CACHE) -> Images:
         _Builder(root, Images(partial)).build(say)
         partial.rename(images.folder)
     for old in cache.iterdir():  # of earlier trees and packages, and what was given up half-way
-        if old not in (images.folder, packages.root):
+        if old.is_dir() and old not in (images.folder, packages.root):
             shutil.rmtree(old, ignore_errors=True)
     return images
 

@@ -1,0 +1,98 @@
+"""What can be tested of the rig without booting anything: its archives, its limits, how it is asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from tests.xen import tpm12
+from tests.xen.cpio import Archive
+from tests.xen.images import PROJECT
+from tests.xen.machine import Machine, MachineError
+from tests.xen.rig import Failed, Rig
+
+
+def entries(archive: bytes) -> dict[str, tuple[int, bytes]]:
+    """Mode and content by name, read as the kernel's documentation of the format says."""
+    found: dict[str, tuple[int, bytes]] = {}
+    at = 0
+    while True:
+        assert archive[at : at + 6] == b"070701"
+        fields = [int(archive[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]
+        name = archive[at + 110 : at + 110 + fields[11] - 1].decode()
+        begins = (at + 110 + fields[11] + 3) & ~3
+        if name == "TRAILER!!!":
+            return found
+        found[name] = (fields[1], archive[begins : begins + fields[6]])
+        at = (begins + fields[6] + 3) & ~3
+
+
+def test_an_archive_holds_files_links_and_the_folders_above_them() -> None:
+    archive = Archive()
+    archive.file("/usr/bin/tool", b"12345", executable=True)
+    archive.file("etc/name", b"")
+    archive.link("bin", "usr/bin")
+    assert "usr/bin/tool" in archive
+    assert entries(archive.pack()) == {
+        "usr": (0o40755, b""), "usr/bin": (0o40755, b""), "usr/bin/tool": (0o100755, b"12345"),
+        "etc": (0o40755, b""), "etc/name": (0o100644, b""), "bin": (0o120777, b"usr/bin"),
+    }  # fmt: skip
+    assert list(entries(archive.pack())).index("usr/bin") < list(entries(archive.pack())).index("usr/bin/tool")
+
+
+class Dead:
+    """A machine that does not answer."""
+
+    def ask(self, do: str, patience: float, /, **arguments: Any) -> Any:
+        raise MachineError(f"domain 0 does not answer in {patience:.0f} s")
+
+
+def test_a_step_that_falls_short_is_told_and_ends_its_scenario() -> None:
+    rig = Rig(cast(Machine, Dead()), patience=2.0)
+
+    def hopeless() -> None:
+        with rig.step("ask", 10):
+            assert 19 < rig.left() <= 20
+            rig.found("a figure")
+            rig.run("xl", "list")
+
+    with pytest.raises(Failed, match="does not answer"):
+        hopeless()
+    (step,) = rig.steps
+    assert (step.limit, step.found) == (20, "a figure")
+    assert step.wrong.startswith("domain 0 does not answer")
+
+
+def test_a_step_past_its_time_has_hardly_any_left() -> None:
+    rig = Rig(cast(Machine, Dead()))
+    with rig.step("wait", 0.01):
+        time.sleep(0.02)
+        assert rig.left() == 0.1
+
+
+@pytest.mark.parametrize("wrong", [["nonsense"], ["--patience", "0"], ["--keep", str(PROJECT)]])
+def test_wrong_use_is_told(wrong: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.xen", *wrong], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert wrong[-1] in done.stderr.splitlines()[-1]
+
+
+def test_commands_are_whole_packets_and_sysfs_is_read() -> None:
+    for command in (tpm12.pcr_read(3), tpm12.extend(1, b"x"), tpm12.get_random(8), tpm12.make_key()):
+        data = bytes.fromhex(command)
+        assert int.from_bytes(data[2:6], "big") == len(data)
+    text = "".join(f"PCR-{number:02}: {'AB ' * 19}{number:02X} \n" for number in range(24))
+    assert tpm12.pcrs_of_sysfs(text) == [f"{'ab' * 19}{number:02x}" for number in range(24)]
+
+
+def test_every_xl_file_says_what_it_is() -> None:
+    files = sorted((Path(__file__).parent / "xl").glob("*.cfg"))
+    assert files
+    for file in files:
+        assert file.read_text().startswith("# ")
