@@ -1,9 +1,12 @@
-"""Every `vtpmspec` example of the README runs, and ends as it says."""
+"""Every example of the README runs, and ends as it says."""
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,40 @@ def test_an_example_ends_as_the_readme_says(line: str, code: str) -> None:
         [command, *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True, check=False
     )  # fmt: skip
     assert said.returncode == int(code or 0), said.stdout + said.stderr
+
+
+def test_a_vtpm_on_this_host_is_had_as_the_readme_says() -> None:
+    section = README.partition("## A vTPM on this host")[2].partition("\n## ")[0]
+    lines = re.findall(r"^    (vtpm .*)$", section, re.MULTILINE)
+    serving = [line for line in lines if line.split()[1] in ("backend", "frontend") or " serve " in line]
+    assert len(serving) == 3
+    assert len(lines) == 8
+    command = str(Path(sys.executable).with_name("vtpm"))
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, ExitStack() as stack:
+
+        def words(line: str) -> list[str]:
+            return [command, *shlex.split(line.replace("/tmp/vtpm", folder))[1:]]
+
+        processes = []
+        for line in serving:
+            process = stack.enter_context(subprocess.Popen(words(line), stdout=subprocess.PIPE, text=True))
+            stack.callback(process.kill)
+            processes.append(process)
+            assert process.stdout is not None
+            assert process.stdout.readline()  # it is ready for the next
+        said = {}
+        for line in lines:
+            if line not in serving:
+                done = subprocess.run(words(line), capture_output=True, text=True, check=False, timeout=30)
+                assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+                said[line.split()[1], line.split()[2]] = done.stdout
+                if line.split()[2] == "create":
+                    assert processes[2].stdout is not None
+                    assert " is at " in processes[2].stdout.readline()
+        assert "domain 1 (CONNECTED), served by domain 2 (CONNECTED)" in said["device", "list"]
+        for process in reversed(processes):
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0
 
 
 def test_make_knows_every_target_that_the_readme_names() -> None:

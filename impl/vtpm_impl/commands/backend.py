@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,11 @@ from vtpm_impl.services.platforms import Kind
 PlatformOption = Annotated[
     Kind | None,
     typer.Option("--platform", help="xen: this domain; host: pretend with --domain. Without: xen where there is one."),
+]
+
+LogFolder = Annotated[
+    Path | None,
+    typer.Option("--log", metavar="DIR", help="Keep an event log of each device here, together with all who do."),
 ]
 
 
@@ -27,6 +33,7 @@ def backend(
     record: Annotated[
         bool, typer.Option("--record", help="Print all that is read, written and seen, a JSON line each.")
     ] = False,
+    log: LogFolder = None,
     run_dir: RunDirectory = RUN_DIRECTORY,
 ) -> None:
     """Be a domain that serves every vTPM that the toolstack gives it, until interrupted.
@@ -52,8 +59,10 @@ def backend(
         typer.echo(f"vtpm: {error}", err=True)
         raise typer.Exit(FALLS_SHORT) from None
     try:
-        with platforms(platform, run_dir, domain) as make_platform:
-            serve_backend(make_platform(), chosen, localities, engine, typer.echo, typer.echo if record else None)
+        with platforms(platform, run_dir, domain, log) as (make_platform, journals):
+            serve_backend(
+                make_platform(), chosen, localities, engine, typer.echo, typer.echo if record else None, journals
+            )
     except PlatformError as error:
         typer.echo(f"vtpm: {error}", err=True)
         raise typer.Exit(FALLS_SHORT) from None

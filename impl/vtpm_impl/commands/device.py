@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vtpm_impl.commands.backend import LogFolder
 from vtpm_impl.commands.xenstore import FALLS_SHORT, RUN_DIRECTORY, WRONG_USE, RunDirectory
 from vtpm_impl.toolstack.devices import TIMEOUT, Attached, Toolstack, ToolstackError
 from vtpm_impl.xenbus.nodes import Device
@@ -35,6 +36,7 @@ def create(
     handle: Annotated[int | None, typer.Option("--handle", min=0, help="Its number; else the lowest free.")] = None,
     uuid: Annotated[str | None, typer.Option("--uuid", help="What the vTPM is known by; else a random one.")] = None,
     timeout: Timeout = TIMEOUT,
+    log: LogFolder = None,
     as_json: AsJson = False,
     run_dir: RunDirectory = RUN_DIRECTORY,
 ) -> None:
@@ -47,7 +49,7 @@ def create(
     except ValueError:
         typer.echo(f"vtpm: {uuid!r} is no uuid: 32 hexadecimal digits are meant", err=True)
         raise typer.Exit(WRONG_USE) from None
-    with _toolstack(run_dir) as toolstack:
+    with _toolstack(run_dir, log) as toolstack:
         _print([toolstack.attach(frontend, backend, handle=handle, uuid=identity, timeout=timeout)], as_json=as_json)
 
 
@@ -74,13 +76,14 @@ def detach(
     handle: Annotated[int, typer.Argument(metavar="HANDLE", min=0, help="The number of the vTPM.")],
     *,
     timeout: Timeout = TIMEOUT,
+    log: LogFolder = None,
     run_dir: RunDirectory = RUN_DIRECTORY,
 ) -> None:
     """Take a vTPM away from a domain; if the backend does not close it in time, all the same, but with exit code 1.
 
     Example: vtpm device detach 1 0
     """
-    with _toolstack(run_dir) as toolstack:
+    with _toolstack(run_dir, log) as toolstack:
         if not toolstack.detach(Device(frontend, handle), timeout=timeout):
             raise ToolstackError(
                 f"the backend did not close vtpm {handle} in {timeout:g} s; it has been removed by force"
@@ -88,16 +91,17 @@ def detach(
 
 
 @contextlib.contextmanager
-def _toolstack(run_dir: Path) -> Iterator[Toolstack]:
+def _toolstack(run_dir: Path, log: Path | None = None) -> Iterator[Toolstack]:
     """Be the control domain; what goes wrong there is told in a sentence."""
     from vtpm_impl.xen.platform import PlatformError
     from vtpm_impl.xen.store import told_by_platform
     from vtpm_impl.xen.xenstore.client import Client
     from vtpm_impl.xen.xenstore.server import socket_path
+    from vtpm_impl.xenbus.journal import journals_in
 
     try:
         with told_by_platform(), Client.connect(socket_path(run_dir, 0)) as client:
-            yield Toolstack(client)
+            yield Toolstack(client, journals_in(log))
     except (ToolstackError, PlatformError) as error:
         typer.echo(f"vtpm: {error}", err=True)
         raise typer.Exit(FALLS_SHORT) from None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vtpm_impl.commands.backend import PlatformOption
+from vtpm_impl.commands.backend import LogFolder, PlatformOption
 from vtpm_impl.commands.xenstore import FALLS_SHORT, RUN_DIRECTORY, RunDirectory
 
 
@@ -23,6 +23,7 @@ def frontend(
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0.0, help="Seconds to wait for a device; for ever without.")
     ] = None,
+    log: LogFolder = None,
     run_dir: RunDirectory = RUN_DIRECTORY,
 ) -> None:
     """Be a domain that has a vTPM, and serve it to programs at a socket, until interrupted or the device is lost.
@@ -41,10 +42,11 @@ def frontend(
         typer.echo(f"vtpm: {sentence}", err=True)
 
     try:
-        with platforms(platform, run_dir, domain) as make_platform:
+        with platforms(platform, run_dir, domain, log) as (make_platform, journals):
             kept = serve_frontend(
-                make_platform(), handle, listen, locality=locality, timeout=timeout, say=typer.echo, complain=complain
-            )
+                make_platform(), handle, listen, locality=locality, timeout=timeout, say=typer.echo, complain=complain,
+                journals=journals,
+            )  # fmt: skip
     except (FrontendError, PlatformError, ServerError) as error:
         complain(str(error))
         raise typer.Exit(FALLS_SHORT) from None

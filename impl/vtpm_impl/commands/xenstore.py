@@ -176,6 +176,7 @@ def serve(*, run_dir: RunDirectory = RUN_DIRECTORY) -> None:
         raise _wrong_use(str(error)) from None
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: server.stop())
+    typer.echo(f"the store is in {run_dir}")
     server.serve()
 
 

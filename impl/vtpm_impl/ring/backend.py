@@ -104,6 +104,6 @@ class BackendRing:
             self._notify()
 
     def _acknowledge(self) -> None:
-        if self._at.read_state(self._page) in _ASKED:
+        if self._at.read_state(self._page) == _CANCEL:
             self._at.write_state(self._page, _IDLE)
             self._notify()

@@ -12,6 +12,7 @@ from vtpm_impl.engines.socket import SocketTpm
 from vtpm_impl.services.recorder import Recorder
 from vtpm_impl.xen.platform import Platform
 from vtpm_impl.xenbus.backend import Backend
+from vtpm_impl.xenbus.journal import Journals, silent
 from vtpm_impl.xenbus.nodes import Device
 
 STEPS_WORTH_TELLING = {
@@ -55,6 +56,7 @@ def serve_backend(
     told: str,
     say: Callable[[str], None],
     record: Callable[[str], None] | None = None,
+    journals: Journals = silent,
 ) -> None:
     """Serve every vTPM that the toolstack gives this domain, until SIGINT or SIGTERM. Raises PlatformError.
 
@@ -75,6 +77,7 @@ def serve_backend(
         permits=lambda device, locality: locality in localities,
         removes_nodes=platform.domid != 0,
         report=tell,
+        journals=journals,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: serving.stop())

@@ -14,6 +14,7 @@ from vtpm_impl.tpm.header import Fault
 from vtpm_impl.tpm.server import TpmServer
 from vtpm_impl.xen.platform import Platform
 from vtpm_impl.xenbus.frontend import DeviceLost, Frontend, FrontendError, await_device
+from vtpm_impl.xenbus.journal import Journals, silent
 
 GIVE_UP = 120.0
 """Seconds for one command."""
@@ -32,6 +33,7 @@ def serve_frontend(
     timeout: float | None,
     say: Callable[[str], None],
     complain: Callable[[str], None],
+    journals: Journals = silent,
 ) -> bool:
     """Serve a device at the socket `listen` until SIGINT, SIGTERM, or the device is lost; False if it was lost.
 
@@ -47,7 +49,7 @@ def serve_frontend(
     try:
         say(f"domain {platform.domid} waits for its vTPM {handle}")
         await_device(platform, handle, timeout)
-        device = Frontend(platform, handle)
+        device = Frontend(platform, handle, journals=journals)
         device.open()
 
         def answer(command: bytes) -> bytes:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from vtpm_impl.toolstack.domains import home
 from vtpm_impl.xen.xenstore.client import Client, Transaction, XenstoreError
 from vtpm_impl.xenbus import nodes
+from vtpm_impl.xenbus.journal import Journals, silent
 from vtpm_impl.xenbus.nodes import Device, XenbusState
 
 TIMEOUT = 10.0
@@ -59,8 +60,9 @@ class Attached:
 class Toolstack:
     """The control domain's hand on devices, through a client of its own."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, journals: Journals = silent) -> None:
         self._client = client
+        self._journals = journals
 
     # ------------------------------------------------------------------------------------------------------- devices
 
@@ -85,7 +87,7 @@ class Toolstack:
             self._await(_backend_node(backend, device), lambda state: state in at_work, timeout)
         except TimeoutError:
             state = self._state(_backend_node(backend, device))
-            self._remove(device, backend)
+            self._remove(device, backend, by_force=True)
             raise BackendSilent(
                 f"no backend in domain {backend} took device {device}: its state is {state.name} after {timeout:g} s"
             ) from None
@@ -98,13 +100,18 @@ class Toolstack:
         for domid in (frontend, backend):
             if not self._client.is_introduced(domid):
                 raise NoSuchDomain(f"the store knows of no domain {domid}")
-        for transaction in self._client.transaction():
-            with transaction:
-                number = _free_handle(transaction, frontend) if handle is None else handle
-                device = Device(frontend, number)
-                if transaction.read_or_none(f"{_toolstack_node(device)}/backend") is not None:
-                    raise DeviceExists(f"domain {frontend} has a vtpm {number} already")
-                _write_nodes(transaction, device, backend, uuid or uuids.uuid4())
+        if handle is None:
+            while True:
+                with contextlib.suppress(DeviceExists):  # another toolstack may be quicker
+                    return self.create(frontend, backend, handle=_free_handle(self._client, frontend), uuid=uuid)
+        device = Device(frontend, handle)
+        with self._journals(device) as journal:
+            for transaction in self._client.transaction():
+                with transaction:
+                    if transaction.read_or_none(f"{_toolstack_node(device)}/backend") is not None:
+                        raise DeviceExists(f"domain {frontend} has a vtpm {handle} already")
+                    _write_nodes(transaction, device, backend, uuid or uuids.uuid4())
+            journal.step("toolstack_creates", complete=True)
         return device
 
     def detach(self, device: Device, *, timeout: float = TIMEOUT) -> bool:
@@ -120,10 +127,7 @@ class Toolstack:
         False if the backend did not close it in time. Raises NoSuchDevice.
         """
         backend = self.get(device).backend
-        for transaction in self._client.transaction():
-            with transaction:
-                _remove_directory(transaction, _frontend_node(device), f"{home(device.domid)}/device")
-        return self._close(device, backend, timeout)
+        return self._close(device, backend, timeout, by_force=True)
 
     def destroy_all(self, frontend: int, *, timeout: float = TIMEOUT) -> None:
         """Take all devices of a domain away, as at its end."""
@@ -158,29 +162,55 @@ class Toolstack:
 
     # -------------------------------------------------------------------------------------------------- how it is done
 
-    def _close(self, device: Device, backend: int, timeout: float) -> bool:
+    def _close(self, device: Device, backend: int, timeout: float, *, by_force: bool = False) -> bool:
+        """Ask the backend to close; by force, the frontend's nodes are removed first."""
         node = _backend_node(backend, device)
-        for transaction in self._client.transaction():
-            with transaction:
-                if transaction.read_or_none(f"{node}/state") is not None:
-                    transaction.write(f"{node}/online", b"0")
-                    if nodes.parse_state(transaction.read(f"{node}/state")) is not XenbusState.CLOSED:
-                        transaction.write(f"{node}/state", XenbusState.CLOSING.text)
+        with self._journals(device) as journal:
+            there = self._state(_frontend_node(device)) is not XenbusState.UNKNOWN
+            if by_force:
+                for transaction in self._client.transaction():
+                    with transaction:
+                        _remove_directory(transaction, _frontend_node(device), f"{home(device.domid)}/device")
+            asked = self._ask_to_close(node)
+            if by_force and there:
+                journal.step("toolstack_forces")
+            elif asked and not by_force:
+                journal.step("toolstack_detaches")
         closed = True
         try:
             self._await(node, lambda state: state in (XenbusState.CLOSED, XenbusState.UNKNOWN), timeout)
         except TimeoutError:
             closed = False
-        self._remove(device, backend)
+        self._remove(device, backend, by_force=not closed)
         return closed
 
-    def _remove(self, device: Device, backend: int) -> None:
-        """Remove all that is left of a device, and the directories above that have nothing else in them."""
+    def _ask_to_close(self, node: str) -> bool:
+        """Let the backend know; False if its node is gone."""
+        asked = False
         for transaction in self._client.transaction():
             with transaction:
-                _remove_directory(transaction, _frontend_node(device), f"{home(device.domid)}/device")
-                _remove_directory(transaction, _backend_node(backend, device), f"{home(backend)}/backend")
-                _remove_directory(transaction, _toolstack_node(device), "/libxl")
+                asked = transaction.read_or_none(f"{node}/state") is not None
+                if asked:
+                    transaction.write(f"{node}/online", b"0")
+                    if nodes.parse_state(transaction.read(f"{node}/state")) is not XenbusState.CLOSED:
+                        transaction.write(f"{node}/state", XenbusState.CLOSING.text)
+        return asked
+
+    def _remove(self, device: Device, backend: int, *, by_force: bool) -> None:
+        """Remove all that is left of a device, and the directories above that have nothing else in them."""
+        with self._journals(device) as journal:
+            ours = self._state(_frontend_node(device)) is not XenbusState.UNKNOWN
+            theirs = self._state(_backend_node(backend, device)) is not XenbusState.UNKNOWN
+            for transaction in self._client.transaction():
+                with transaction:
+                    _remove_directory(transaction, _frontend_node(device), f"{home(device.domid)}/device")
+                    _remove_directory(transaction, _backend_node(backend, device), f"{home(backend)}/backend")
+                    _remove_directory(transaction, _toolstack_node(device), "/libxl")
+            if by_force and ours:
+                journal.step("toolstack_forces")
+                ours = False
+            if ours or theirs:
+                journal.step("toolstack_removes")
 
     def _await(self, node: str, settled: Callable[[XenbusState], bool], timeout: float) -> None:
         """Wait until the state below a node is what is wanted. Raises TimeoutError."""
@@ -216,7 +246,7 @@ def _names(store: Client | Transaction, path: str) -> list[str]:
     return store.directory(path) if store.read_or_none(path) is not None else []
 
 
-def _free_handle(store: Transaction, frontend: int) -> int:
+def _free_handle(store: Client | Transaction, frontend: int) -> int:
     taken = set(_names(store, f"/libxl/{frontend}/device/vtpm"))
     return next(number for number in range(len(taken) + 1) if str(number) not in taken)
 

@@ -15,6 +15,7 @@ from vtpm_impl.ring.backend import Request
 from vtpm_impl.xen.platform import Platform, PlatformError, StoreError
 from vtpm_impl.xenbus import nodes
 from vtpm_impl.xenbus.device import BackendDevice, Connection
+from vtpm_impl.xenbus.journal import Journals, silent
 from vtpm_impl.xenbus.lingering import Lingering
 from vtpm_impl.xenbus.nodes import Device
 
@@ -54,6 +55,7 @@ class Backend:
         permits: Callable[[Device, int], bool] = lambda device, locality: True,
         removes_nodes: bool = False,
         report: Callable[[Device, str], None] = lambda device, step: None,
+        journals: Journals = silent,
     ) -> None:
         """`permits(device, locality)` is the locality mask; `removes_nodes`: nobody else removes what was closed."""
         self._platform = platform
@@ -61,6 +63,7 @@ class Backend:
         self._permits = permits
         self._removes_nodes = removes_nodes
         self._report = report
+        self._journals = journals
         self._devices: dict[Device, BackendDevice] = {}
         self._left: set[Device] = set()  # closed here, and not made anew since: it would only have to be closed again
         self._ready: dict[Device, BackendDevice] = {}  # in the order of service: who asks next stands last
@@ -69,7 +72,7 @@ class Backend:
         self._listening: dict[Device, tuple[Connection, int]] = {}
         self._lingering = Lingering()
         self._job: Job | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -118,7 +121,7 @@ class Backend:
         """Close every device, the engine's thread, and the watches."""
         with contextlib.suppress(PlatformError):  # without a store there is nobody to tell
             for device in list(self._devices.values()):
-                with self._lock:
+                with self._lock, device.journal:
                     device.retire()
                 self._settle(device)
             self._platform.store.unwatch(DIRECTORY, DIRECTORY)
@@ -158,6 +161,10 @@ class Backend:
         return [device for device in map(nodes.device_of, paths) if device is not None]
 
     def _look(self, name: Device) -> None:
+        with self._kept(name), self._journals(name):
+            self._look_alone(name)
+
+    def _look_alone(self, name: Device) -> None:
         device = self._devices.get(name)
         if device is None:
             device = self._new_device(name)
@@ -173,8 +180,7 @@ class Backend:
                 device.retire()
                 return
             self._devices[name] = device
-        with self._kept(device):
-            device.look()
+        device.look()
         self._follow(device)
 
     def _follow(self, device: BackendDevice) -> None:
@@ -189,6 +195,7 @@ class Backend:
             name,
             permits=lambda locality: self._permits(name, locality),
             report=lambda step: self._report(name, step),
+            journal=self._journals(name),
         )
 
     def _settle(self, device: BackendDevice) -> None:
@@ -214,19 +221,19 @@ class Backend:
         device.tracked = False
         self._left.add(device.device)
         self._report(device.device, "backend_releases_device")
+        device.journal.step("backend_releases_device")
         self._platform.store.unwatch(device.watched, nodes.backend_directory(device.device))
         if self._removes_nodes:
             device.remove_node()
 
     # --------------------------------------------------------------------------------------------------- the engine
 
-    def _kept(self, device: BackendDevice) -> contextlib.AbstractContextManager[object]:
+    def _kept(self, name: Device) -> contextlib.AbstractContextManager[object]:
         """Keep the engine's thread off a device, if it is the one in service."""
-        job = self._job
-        return self._lock if job is not None and job.device is device else contextlib.nullcontext()
+        return self._lock if self.serving == name else contextlib.nullcontext()
 
     def _take_event(self, device: BackendDevice) -> None:
-        with self._kept(device):
+        with self._kept(device.device), device.journal:
             connection = device.connection
             if connection is None or not connection.port.take():
                 return
@@ -275,6 +282,7 @@ class Backend:
             with self._lock:
                 if device.connection is not connection:
                     self._report(device.device, "backend_drops_stale_answer")
+                    device.journal.step("backend_drops_stale_answer")
                     return False
                 if request is not None:
                     connection.ring.finish(answer)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from vtpm_impl.ring.backend import BackendRing
 from vtpm_impl.xen.platform import GrantMapping, Platform, PlatformError, Port, StoreError, StoreView
 from vtpm_impl.xenbus import nodes
+from vtpm_impl.xenbus.journal import Journal, Silent
+from vtpm_impl.xenbus.journalled import JournalledBackendRing, JournalledPort
 from vtpm_impl.xenbus.nodes import Device, Keys, XenbusState
 from vtpm_impl.xenbus.nodes import XenbusState as S
 
@@ -39,8 +41,11 @@ class BackendDevice:
         *,
         permits: Callable[[int], bool] = lambda locality: True,
         report: Report = lambda step: None,
+        journal: Journal | None = None,
     ) -> None:
         """`permits(locality)`: whether this frontend may use it."""
+        self.journal = journal or Silent()
+        self._told_last: object = None  # what the journal was last told of a look
         self.device = device
         self.connection: Connection | None = None
         self.tracked = False
@@ -91,14 +96,23 @@ class BackendDevice:
         )
         self._seen_v2 = self._store.read(f"{frontend}/feature-protocol-v2") == nodes.VERSION
         remade = own is S.INITIALISING  # by the toolstack: what was known of the device is over
-        if remade or own is S.UNKNOWN or self._seen is S.UNKNOWN or not self._online():
-            self.leaving = True
-        self._step("backend_looks")
+        over = own is S.UNKNOWN or self._seen is S.UNKNOWN or not self._online()
+        self._report("backend_looks")
+        self._note_look(own, over=over)
         if remade:
+            if not over and not self.leaving:
+                self._step("backend_retires")
             self._write_version()
-        for name, step in self._owed():
-            if step():
-                self._step(name)
+        self.leaving = self.leaving or over or remade
+        self._take_owed()
+
+    def _note_look(self, own: XenbusState, *, over: bool) -> None:
+        """Tell the journal of a look that has found anything new; a watch may fire although nothing has changed."""
+        keys = self._seen_keys if self._seen in (S.INITIALISED, S.CONNECTED) else None
+        found = (own, self._seen, keys, over)
+        if found != self._told_last:
+            self._told_last = found
+            self.journal.step("backend_looks")
 
     def close_again(self) -> None:
         """Answer a toolstack that asks for what is closed already."""
@@ -107,10 +121,15 @@ class BackendDevice:
 
     def retire(self) -> None:
         """Close the device although nobody asked for it."""
+        if self.tracked and not self.leaving:
+            self._step("backend_retires")
         self.leaving = True
-        for name, step in self._owed():
+        self._take_owed()
+
+    def _take_owed(self) -> None:
+        for name, step, picks in self._owed():
             if step():
-                self._step(name)
+                self._step(name, **picks)
 
     def _own(self) -> XenbusState:
         return nodes.parse_state(self._store.read(f"{self._directory}/state"))
@@ -120,14 +139,14 @@ class BackendDevice:
 
     # ----------------------------------------------------------------------------------------------- what is owed
 
-    def _owed(self) -> Iterator[tuple[str, Callable[[], bool]]]:
+    def _owed(self) -> Iterator[tuple[str, Callable[[], bool], dict[str, bool]]]:
         """The steps in their order; each says whether it was owed, and taken."""
-        yield "backend_follows_closing", self._follow_closing
-        yield "backend_disconnects", self._disconnect_if_over
-        yield "backend_closes", self._close
-        yield "backend_awaits_reopening", self._await_reopening
-        yield "backend_maps", self._connect
-        yield "backend_goes_to_connected", self._go_to_connected
+        yield "backend_follows_closing", self._follow_closing, {}
+        yield "backend_disconnects", self._disconnect_if_over, {}
+        yield "backend_closes", self._close, {}
+        yield "backend_awaits_reopening", self._await_reopening, {"closed": False}
+        yield "backend_maps", self._connect, {}
+        yield "backend_goes_to_connected", self._go_to_connected, {}
 
     def _over(self) -> bool:
         """The connection that is held is not the one that the frontend wants."""
@@ -170,7 +189,7 @@ class BackendDevice:
         connection = self._map() if self._seen_v2 and self._seen_keys is not None else None
         if connection is None:
             if self._move(S.CLOSED, frm=(S.INIT_WAIT, S.CONNECTED)):
-                self._step("backend_refuses_connection")
+                self._step("backend_refuses_connection", failed=True)
             return False
         self.connection = connection
         return True
@@ -187,7 +206,10 @@ class BackendDevice:
         except PlatformError:
             mapping.unmap()
             return None
-        return Connection(keys, mapping, port, BackendRing(mapping.memory, port.notify, self._permits))
+        if not self.journal.writes:
+            return Connection(keys, mapping, port, BackendRing(mapping.memory, port.notify, self._permits))
+        ring = JournalledBackendRing(mapping.memory, port.notify, self._permits, self.journal)
+        return Connection(keys, mapping, JournalledPort(port, self.journal, lambda: None), ring)
 
     def _go_to_connected(self) -> bool:
         if self.connection is None or self.leaving or self._seen not in (S.INITIALISED, S.CONNECTED):
@@ -243,5 +265,6 @@ class BackendDevice:
         except StoreError:
             return
 
-    def _step(self, name: str) -> None:
+    def _step(self, name: str, **picks: bool) -> None:
         self._report(name)
+        self.journal.step(name, **picks)

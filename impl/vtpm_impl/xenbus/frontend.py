@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from vtpm_impl.ring.frontend import Cancelled, FrontendRing, RingError
 from vtpm_impl.xen.platform import Grant, Platform, Poller, Port, StoreView
 from vtpm_impl.xenbus import nodes
-from vtpm_impl.xenbus.nodes import XenbusState
+from vtpm_impl.xenbus.journal import Journals, silent
+from vtpm_impl.xenbus.journalled import JournalledFrontendRing, JournalledPort
+from vtpm_impl.xenbus.nodes import Device, XenbusState
 from vtpm_impl.xenbus.nodes import XenbusState as S
 
 OPEN_TIMEOUT = 10.0
@@ -65,12 +67,18 @@ class Frontend:
     """One vTPM device of this domain."""
 
     def __init__(
-        self, platform: Platform, handle: int = 0, *, report: Callable[[str], None] = lambda step: None
+        self,
+        platform: Platform,
+        handle: int = 0,
+        *,
+        report: Callable[[str], None] = lambda step: None,
+        journals: Journals = silent,
     ) -> None:
         """`report` is told the name of each step. Raises NoDevice."""
         self._platform = platform
         self._store = platform.store
         self._report = report
+        self._journal = journals(Device(platform.domid, handle))
         self._directory = f"device/vtpm/{handle}"
         self._connection: Connection | None = None
         self._kept: list[Grant] = []  # pages that the backend still had mapped when they were given up
@@ -99,24 +107,27 @@ class Frontend:
         if state is S.UNKNOWN:
             raise NoDevice(f"{self._directory} is gone")
         if state in (S.INITIALISED, S.CONNECTED, S.CLOSING):
-            self._move(S.CLOSED)
-            self._report("frontend_closes")
+            with self._journal:
+                self._move(S.CLOSED)
+                self._step("frontend_closes")
             state = S.CLOSED
         if state is S.CLOSED:
             self._await_backend(lambda be: be in (S.INIT_WAIT, S.CLOSED), deadline, "let go of the old connection")
-        self._allocate()
-        found = self._backend_state()  # a backend that is still Closed has yet to see that this end is back
-        self._publish()
-        self._move(S.INITIALISED)
-        self._report("frontend_goes_to_initialised")
+        with self._journal:
+            self._allocate()
+            found = self._backend_state()  # a backend that is still Closed has yet to see that this end is back
+            self._publish()
+            self._move(S.INITIALISED)
+            self._step("frontend_goes_to_initialised", directly=False)
         try:
             self._await_backend(lambda be: be is S.CONNECTED, deadline, "connect", tolerated=found)
             self._read_version()
         except FrontendError:
             self.close()
             raise
-        self._move(S.CONNECTED)
-        self._report("frontend_goes_to_connected")
+        with self._journal:
+            self._move(S.CONNECTED)
+            self._step("frontend_goes_to_connected")
 
     def close(self, timeout: float = OPEN_TIMEOUT) -> None:
         """Close the connection, wait until the backend let go, and free the page. Does nothing if none is open.
@@ -131,20 +142,26 @@ class Frontend:
         self._version_read = False
         if connection is None:
             return
-        if self._own() in (S.INITIALISED, S.CONNECTED):
-            self._move(S.CLOSING)
-            self._report("frontend_starts_closing")
-        self._retract()
-        if self._own() is S.CLOSING:
-            self._move(S.CLOSED)
-            self._report("frontend_closes")
+        with self._journal:
+            if self._own() in (S.INITIALISED, S.CONNECTED):
+                self._move(S.CLOSING)
+                self._step("frontend_starts_closing")
+            else:  # the toolstack has removed the nodes, or made them anew
+                self._step("frontend_loses_device")
+            self._retract()
+            closing = self._own() is S.CLOSING
+            if closing:
+                self._move(S.CLOSED)
+                self._step("frontend_closes")
+        if closing:
             let_go = (S.INIT_WAIT, S.CLOSED, S.UNKNOWN)
             with contextlib.suppress(FrontendError):  # if not, the page is kept until the backend has unmapped it
                 self._await_backend(lambda be: be in let_go, self._platform.now() + timeout, "let go")
-        connection.port.close()
-        self._kept.append(connection.grant)
-        self._release_kept()
-        self._report("frontend_releases_page")
+        with self._journal:
+            connection.port.close()
+            self._kept.append(connection.grant)
+            self._release_kept()
+            self._step("frontend_releases_page")
 
     def shutdown(self) -> None:
         """Close for good: the command in service is cancelled, and nothing of this frontend is left."""
@@ -160,9 +177,13 @@ class Frontend:
         poll = self._platform.poller()
         for descriptor in (port.fileno(), self._store.fileno(), self._interrupt):
             poll.register(descriptor, select.POLLIN)
-        self._connection = Connection(grant, port, FrontendRing(grant.memory, port.notify), poll)
+        if self._journal.writes:
+            ring = JournalledFrontendRing(grant.memory, port.notify, self._journal)
+            self._connection = Connection(grant, JournalledPort(port, self._journal, ring.wake), ring, poll)
+        else:
+            self._connection = Connection(grant, port, FrontendRing(grant.memory, port.notify), poll)
         self._version_read = False
-        self._report("frontend_allocates")
+        self._step("frontend_allocates")
 
     def _release_kept(self) -> None:
         self._kept = [grant for grant in self._kept if not grant.end()]
@@ -177,16 +198,20 @@ class Frontend:
             view.write(f"{self._directory}/feature-protocol-v2", nodes.VERSION)
 
         self._store.transact(change)
-        self._report("frontend_publishes")
+        self._step("frontend_publishes")
 
     def _retract(self) -> None:
-        def change(view: StoreView) -> None:
-            if view.read(f"{self._directory}/state") is not None:
-                view.remove(f"{self._directory}/event-channel")
-                view.remove(f"{self._directory}/ring-ref")
+        keys = f"{self._directory}/event-channel", f"{self._directory}/ring-ref"
 
-        self._store.transact(change)
-        self._report("frontend_retracts_keys")
+        def change(view: StoreView) -> bool:
+            if view.read(f"{self._directory}/state") is None or not any(view.read(key) for key in keys):
+                return False
+            for key in keys:
+                view.remove(key)
+            return True
+
+        if self._store.transact(change):
+            self._step("frontend_retracts_keys")
 
     # ------------------------------------------------------------------------------------------------------ commands
 
@@ -219,7 +244,6 @@ class Frontend:
         self._report("frontend_cancels")
         answer = self._await_answer(connection, self._platform.now() + CANCEL_TIMEOUT, cancelling=True)
         if answer is None:
-            self._report("frontend_gives_up")
             raise TimedOut(f"no answer to {command[:10].hex()} in time, nor to the cancel after it")
         raise Cancelled(f"{command[:10].hex()} was cancelled, and answered meanwhile; it has been executed")
 
@@ -250,34 +274,42 @@ class Frontend:
             if answer is not None:
                 return answer
             if self._platform.now() >= deadline:
-                return None
+                break
         while True:
-            answer = look()
-            if answer is not None:
-                return answer
             left = deadline - self._platform.now()
-            if left <= 0:
-                return None
+            with self._journal:
+                answer = look()
+                if answer is not None:
+                    return answer
+                if left <= 0:
+                    self._step("frontend_gives_up" if cancelling else "frontend_times_out")
+                    return None
             for woken, _ in connection.poll.poll(left * 1000):
                 if woken == port.fileno():
                     port.take()
                 elif woken == self._interrupt:
                     self._forget_interrupt()
                     if not cancelling:
-                        return None
+                        deadline = self._platform.now()
                 else:
                     self._lose_if_gone()
 
     def _lose_if_gone(self) -> None:
         for _ in self._store.events():
             pass
-        state = self._backend_state()
-        if state in (S.UNKNOWN, S.CLOSING, S.CLOSED) or self._own() in (S.UNKNOWN, S.INITIALISING):
-            self._report("frontend_loses_device")
-            self.close(timeout=0)  # whoever waits for an answer is told now
+        with self._journal:
+            state, own = self._backend_state(), self._own()
+            lost = state in (S.UNKNOWN, S.CLOSING, S.CLOSED) or own in (S.UNKNOWN, S.INITIALISING)
+            if lost:
+                self.close(timeout=0)  # whoever waits for an answer is told now
+        if lost:
             raise DeviceLost(f"the backend of {self._directory} is {state.name}")
 
     # --------------------------------------------------------------------------------------------------------- nodes
+
+    def _step(self, name: str, **picks: bool) -> None:
+        self._report(name)
+        self._journal.step(name, **picks)
 
     def _own(self) -> XenbusState:
         return nodes.parse_state(self._store.read(f"{self._directory}/state"))
@@ -298,11 +330,13 @@ class Frontend:
             raise DeviceLost(f"{self._directory} is gone")
 
     def _read_version(self) -> None:
-        found = self._store.read(f"{self._backend_directory}/feature-protocol-v2")
+        with self._journal:
+            found = self._store.read(f"{self._backend_directory}/feature-protocol-v2")
+            if found == nodes.VERSION:
+                self._step("frontend_reads_version")
         if found != nodes.VERSION:
             raise Refused(f"the backend's feature-protocol-v2 is {found!r}; this frontend speaks version 2 only")
         self._version_read = True
-        self._report("frontend_reads_version")
 
     def _await_backend(
         self,

@@ -20,6 +20,7 @@ from vtpm_impl.toolstack.devices import Attached, Toolstack
 from vtpm_impl.xen.host.platform import HostDomain
 from vtpm_impl.xen.platform import StoreError
 from vtpm_impl.xenbus.frontend import Frontend, FrontendError, await_device
+from vtpm_impl.xenbus.journal import Journals, journals_in
 from vtpm_impl.xenbus.nodes import Device
 
 BACKEND = 9
@@ -57,10 +58,10 @@ class Slow:
 class FrontendProcess(Guest):
     """A frontend that is told what to do, in a domain that has been given a device."""
 
-    def __init__(self, run: Path, domid: int) -> None:
+    def __init__(self, run: Path, domid: int, backend: int = BACKEND) -> None:
         os.environ["VTPM_TEST_ENGINE"] = ""
         super().__init__(run, domid, __name__)
-        attach(run, domid)
+        attach(run, domid, backend)
         self.ask("open")
 
 
@@ -69,10 +70,11 @@ class Obedient:
 
     def __init__(self, domain: HostDomain) -> None:
         self.platform = domain.platform()
+        self.journals = domain.journals
 
     def open(self) -> None:
         await_device(self.platform, timeout=5)
-        self.frontend = Frontend(self.platform)
+        self.frontend = Frontend(self.platform, journals=self.journals)
         self.frontend.open()
 
     def transmit(self, size: int, fill: int) -> str:
@@ -153,23 +155,29 @@ def answer(size: int = 64, *, fill: int = 0xA5) -> bytes:
 def attach(run: Path, frontend: int, backend: int = BACKEND) -> Attached:
     """Make a device and wait for its backend."""
     with control(run) as client:
-        return Toolstack(client).attach(frontend, backend)
+        return Toolstack(client, journals_asked_for()).attach(frontend, backend)
 
 
 def detach(run: Path, device: Device, *, timeout: float = 10.0) -> bool:
     """Take a device away."""
     with control(run) as client:
-        return Toolstack(client).detach(device, timeout=timeout)
+        return Toolstack(client, journals_asked_for()).detach(device, timeout=timeout)
 
 
 @contextlib.contextmanager
 def frontend(run: Path, domid: int, backend: int = BACKEND) -> Iterator[Frontend]:
     """An open frontend in a domain of its own, with a device that the toolstack has just made."""
-    with HostDomain(run, domid) as domain:
+    with HostDomain(run, domid, journals_asked_for()) as domain:
         attach(run, domid, backend)
-        end = Frontend(domain.platform())
+        end = Frontend(domain.platform(), journals=domain.journals)
         end.open()
         yield end
+
+
+def journals_asked_for() -> Journals:
+    """Where the environment says that event logs are wanted, those."""
+    folder = os.environ.get("VTPM_TEST_LOGS")
+    return journals_in(Path(folder) if folder else None)
 
 
 def main() -> None:
@@ -180,14 +188,14 @@ def main() -> None:
     from vtpm_impl.xenbus.backend import Backend
 
     if not os.environ["VTPM_TEST_ENGINE"]:
-        with HostDomain(Path(sys.argv[1]), int(sys.argv[2])) as domain:
+        with HostDomain(Path(sys.argv[1]), int(sys.argv[2]), journals_asked_for()) as domain:
             say({"value": None})
             obey(Obedient(domain))
         return
     name, _, path = os.environ["VTPM_TEST_ENGINE"].partition(":")
     engine: Engine = SocketTpm(Path(path)) if name == "swtpm" else Slow() if name == "slow" else Echo()
-    with HostDomain(Path(sys.argv[1]), int(sys.argv[2])) as domain:
-        backend = Backend(domain.platform(), engine, removes_nodes=True)
+    with HostDomain(Path(sys.argv[1]), int(sys.argv[2]), journals_asked_for()) as domain:
+        backend = Backend(domain.platform(), engine, removes_nodes=domain.domid != 0, journals=domain.journals)
 
         def stop_at_end() -> None:
             sys.stdin.read()

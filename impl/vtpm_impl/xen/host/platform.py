@@ -20,6 +20,7 @@ from vtpm_impl.xen.store import ClientStore, told_by_platform
 from vtpm_impl.xen.xenstore.client import Client
 from vtpm_impl.xen.xenstore.server import socket_path
 from vtpm_impl.xen.xenstore.store import CONTROL_DOMAIN
+from vtpm_impl.xenbus.journal import Journals, silent
 
 FIRST_NUMBER: Final = 8
 """The first grant and port of a domain. Numbers are not used again: a stale one means nothing."""
@@ -31,8 +32,9 @@ PATIENCE: Final = 1.0
 class HostDomain:
     """This process as a domain. Several platforms may share it, each with a connection to the store of its own."""
 
-    def __init__(self, run_directory: Path, domid: int) -> None:
+    def __init__(self, run_directory: Path, domid: int, journals: Journals = silent) -> None:
         """Become the domain, and be introduced to the store. Raises DomainTaken, StoreGone, PlatformError."""
+        self.journals = journals
         self.directory = RunDirectory(run_directory)
         self.domid = domid
         self.refs = itertools.count(FIRST_NUMBER)
@@ -42,7 +44,7 @@ class HostDomain:
         try:
             if domid != CONTROL_DOMAIN:
                 with _control(run_directory) as control:
-                    Toolstack(control).destroy_all(domid, timeout=PATIENCE)
+                    Toolstack(control, journals).destroy_all(domid, timeout=PATIENCE)
                     domains.build(control, domid)
         except BaseException:
             self.directory.give_back(domid, self._lock)
@@ -71,7 +73,7 @@ class HostDomain:
             platform.close()
         if self.domid != CONTROL_DOMAIN:
             with contextlib.suppress(PlatformError), _control(self.directory.path) as control:
-                Toolstack(control).destroy_all(self.domid, timeout=PATIENCE)
+                Toolstack(control, self.journals).destroy_all(self.domid, timeout=PATIENCE)
                 domains.remove(control, self.domid)
         self.directory.give_back(self.domid, self._lock)
 
