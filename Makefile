@@ -44,6 +44,8 @@ soak: setup
 	$(BIN)/python -m tests.quality.hunt
 	$(BIN)/vtpmspec conform --runs 20000 --seed $$(date +%s) -- $(BIN)/vtpm sut backend
 	$(BIN)/vtpmspec conform --runs 20000 --seed $$(date +%s) -- $(BIN)/vtpm sut frontend
+	$(BIN)/vtpmspec conform --end tis-driver --runs 2000 -- $(BIN)/vtpm sut tis-driver
+	$(BIN)/vtpmspec conform --end tis-device --runs 10000 --seed $$(date +%s) -- $(BIN)/vtpm sut tis-device
 
 bench: setup
 	$(BIN)/pytest -s -o addopts=--import-mode=importlib tests/benchmarks
