@@ -15,7 +15,7 @@ help:
 	@echo 'make test     run the linters and the tests'
 	@echo 'make xen-test serve real Linux guests on real Xen, in QEMU'
 	@echo 'make lint     run ruff, mypy and import-linter only'
-	@echo 'make soak     look for second proofs, send a TPM 10 000 commands, kill either end 500 times (hours)'
+	@echo 'make soak     look for second proofs, send a TPM 10 000 commands, kill either end 500 times, play 40 000 random peers (hours)'
 	@echo 'make bench    measure the prover, the searches and the implementation'
 	@echo 'make setup    make .venv (the others do so by themselves)'
 	@echo 'make lock     resolve requirements/locked.txt anew'

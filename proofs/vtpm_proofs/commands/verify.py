@@ -189,7 +189,7 @@ def teeth(_: Report) -> Outcome:
     return Outcome(checked.figures, checked.shortfalls)
 
 
-RANDOM_RUNS: Final = 50
+RANDOM_RUNS: Final = 30
 """Of each end, in a verification; `make soak` plays more."""
 
 
