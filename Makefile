@@ -41,6 +41,7 @@ soak: setup
 	$(BIN)/vtpmspec explore --all --seconds 60
 	$(BIN)/python -m tests.impl.xenbus.hardship --kills 500 --stores 1000000
 	$(BIN)/python -m tests.impl.tis.soak
+	$(BIN)/python -m tests.differential.tis_programs
 	$(BIN)/python -m tests.quality.hunt
 	$(BIN)/vtpmspec conform --runs 20000 --seed $$(date +%s) -- $(BIN)/vtpm sut backend
 	$(BIN)/vtpmspec conform --runs 20000 --seed $$(date +%s) -- $(BIN)/vtpm sut frontend

@@ -328,7 +328,7 @@ def what_is_shown_is_taken(before: Tis, step: Step, after: Tis) -> bool:
     waited_for = (
         ((before.doing == READYING) & (seen == IS_READY))
         | (among(before.doing, CHECKING, CLOSING) & (seen != NOT_VALID))
-        | ((before.doing == EXECUTING) & (seen == DATA))
+        | ((before.doing == EXECUTING) & among(seen, DATA, IS_READY))
         | ((before.doing == RECEIVING) & (seen == DATA) & (burst > 0))
         | ((before.doing == SENDING) & (burst > 0))
     )

@@ -69,7 +69,7 @@ BOUNDS: dict[str, Bounds] = {
         more_picks={"length": (0, 10, 4088, 4089), "extra": (0, 1), "reply": (9, 10, 4084, 4088, 4089)},
     ),
     "tis": Bounds(
-        fields={"call": 1, "waited": 1},
+        fields={"call": 1, "waited": 2},
         picks={
             "named": (10,),
             "given": (10,),

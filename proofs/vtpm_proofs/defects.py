@@ -29,6 +29,23 @@ SUFFIX = ".itf.json"
 
 _PACKET: dict[str, tuple[Any, ...]] = {"length": (22,), "extra": (0,), "header": (30,), "reply": (30,)}
 
+
+def _tis(**picks: tuple[Any, ...]) -> Bounds:
+    """One call, of a command of ten bytes if nothing else is picked."""
+    usual: dict[str, tuple[Any, ...]] = {
+        "named": (10,),
+        "given": (10,),
+        "first": (255,),
+        "burst": (10,),
+        "count": (10,),
+        "size": (20,),
+        "answer": (20,),
+        "told": (2_000_001,),
+        "found": (0,),
+    }
+    return Bounds(fields={"call": 1, "waited": 2}, picks={**usual, **picks}, states=400_000)
+
+
 SEARCHED: dict[str, Bounds] = {
     "page": Bounds(
         picks={
@@ -56,14 +73,22 @@ SEARCHED: dict[str, Bounds] = {
     "isolation": Bounds(
         fields={"clock": 6, "x.epoch": 2, "y.epoch": 2}, picks={"address": (0, 1), "others": (0,)}, states=1_000_000
     ),
+    "tis": _tis(),
+    "tis+m1": _tis(burst=(0, 10)),
+    "tis+m2": _tis(burst=(4095,), count=(10, 4095), size=(9,)),
+    "tis+m3": _tis(burst=(0, 10)),
+    "tis+m4": _tis(named=(300,), given=(300,), burst=(0, 256), count=(300,)),
+    "tis+m5": _tis(burst=(9,), count=(1, 9)),
+    "tis+m11": _tis(burst=(9,), count=(1, 9)),
+    "tis+m14": _tis(named=(20,)),
     "watch": Bounds(fields={"child": 60}, picks={"name": (1, 40), "value": (1, 6), "left_over": (6,)}),
 }
-"""How far a hunt goes in each system; where a system is not named, as far as the explicit-state search."""
+"""How far a hunt goes in each system or variant; in one that is not named, as far as the explicit-state search."""
 
 
 def searched(variant: Spec[Any]) -> Bounds:
     """The bounds of a hunt in a variant."""
-    return SEARCHED.get(base_of(variant)) or bounds_of(variant)
+    return SEARCHED.get(variant.name) or SEARCHED.get(base_of(variant)) or bounds_of(variant)
 
 
 def base_of(variant: Spec[Any]) -> str:

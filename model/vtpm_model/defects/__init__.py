@@ -6,13 +6,13 @@ from types import MappingProxyType
 from typing import Any
 
 from vtpm_model.core import Spec
-from vtpm_model.defects import at_the_handshake, at_the_ring, between_frontends, situations
+from vtpm_model.defects import at_the_handshake, at_the_ring, at_the_tis, between_frontends, situations
 from vtpm_model.defects.defect import Defect, Situation
 
 DEFECTS = MappingProxyType(
     {
         defect.id: defect
-        for defect in (*at_the_ring.DEFECTS, *at_the_handshake.DEFECTS, *between_frontends.DEFECTS)
+        for defect in (*at_the_ring.DEFECTS, *at_the_handshake.DEFECTS, *between_frontends.DEFECTS, *at_the_tis.DEFECTS)
     }
 )  # fmt: skip
 """Every known defect, by its row."""

@@ -50,7 +50,7 @@ class Reset:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found of one run of a device: its name, a verdict by each specification, and the family that fits."""
+    """What was found of one run of a device: its name, its number of accesses, and a verdict by each specification."""
 
     title: str
     accesses: int
@@ -74,17 +74,19 @@ def aligned(offset: int, width: int) -> Iterator[tuple[int, int]]:
 
 
 def judge(title: str, accesses: Sequence[Access | Reset]) -> Found:
-    """Hold a run of accesses, which begins after a reset, against each specification, as a TPM 1.2 or 2.0."""
-    verdicts = {}
-    for name, (spec, one_fifo) in SPECIFICATIONS.items():
-        tried = []
-        for family_2 in (False, True):
-            verdict = explain(spec, _recording(title, accesses, device(family_2=family_2, one_fifo=one_fifo)))
-            tried.append(verdict)
-            if verdict.accepted:
-                break
-        verdicts[name] = max(tried, key=lambda one: (one.accepted, _reached(one)))
-    return Found(title, len(accesses), verdicts)
+    """Hold a run of accesses, which begins after a reset, against each specification."""
+    return Found(title, len(accesses), {name: explained_by(name, title, accesses) for name in SPECIFICATIONS})
+
+
+def explained_by(name: str, title: str, accesses: Sequence[Access | Reset]) -> Verdict:
+    """Hold a run of accesses against one specification, as those of a TPM 1.2 or, failing that, of a TPM 2.0."""
+    spec, one_fifo = SPECIFICATIONS[name]
+    tried = []
+    for family_2 in (False, True):
+        tried.append(explain(spec, _recording(title, accesses, device(family_2=family_2, one_fifo=one_fifo))))
+        if tried[-1].accepted:
+            return tried[-1]
+    return max(tried, key=_reached)
 
 
 def _reached(verdict: Verdict) -> int:

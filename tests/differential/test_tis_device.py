@@ -1,0 +1,68 @@
+"""QEMU's TPM against the model of its device, by random programs of register accesses."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+from tests.differential.tis_programs import LENGTH, Program, difference
+from tests.peers import tpm_machine
+
+from vtpm_impl.tis.errors import CarrierError
+from vtpm_impl.tis.qemu import Machine
+from vtpm_impl.tpm.family import Family
+from vtpm_model.tis_device import ACCESS, COMMAND_READY, DATA_FIFO, GO, REQUEST, STS
+
+PROGRAMS = {Family.TPM_1_2: 30, Family.TPM_2_0: 150}
+"""`make soak` runs 10 000 of each. A TPM 1.2 takes its time after a reset."""
+
+
+@pytest.mark.parametrize("family", Family, ids=lambda family: family.value)
+def test_programs_are_explained(family: Family) -> None:
+    tpm_machine.required()
+    with Machine(family) as machine:
+        for seed in range(PROGRAMS[family]):
+            verdict = difference(machine, family, seed)
+            assert verdict is None, verdict.stuck[0]
+
+
+def test_a_program_is_the_same_again_and_has_50_accesses() -> None:
+    """Of accesses that a machine answers alike: the seed alone decides."""
+    made = []
+    for _ in range(2):
+        program = Program(_Zeroes(), Family.TPM_1_2, random.Random(7))  # type: ignore[arg-type]
+        program.run()
+        made.append(program.accesses)
+    assert made[0] == made[1]
+    assert len({access.origin.line for access in made[0]}) >= LENGTH
+
+
+class _Zeroes:
+    """A machine all of whose registers read 0."""
+
+    def read(self, _offset: int, _width: int) -> int:
+        return 0
+
+    def write(self, _offset: int, _width: int, _value: int) -> None:
+        return None
+
+
+def test_what_the_programs_avoid_freezes_qemu() -> None:
+    """TpmGo for a command of less than ten bytes, and then commandReady."""
+    tpm_machine.required()
+    with Machine(Family.TPM_1_2, patience=2.0) as machine:
+        machine.write(ACCESS, 8, REQUEST)
+        machine.write(STS, 8, COMMAND_READY)
+        for byte in bytes.fromhex("00c100000006"):
+            machine.write(DATA_FIFO, 8, byte)
+        machine.write(STS, 8, GO)
+        with pytest.raises(CarrierError, match="did not answer"):
+            _abort(machine)
+
+
+def _abort(machine: Machine) -> None:
+    """Write commandReady until it matters, which is as soon as the command has reached the TPM; 5 s at most."""
+    for _ in range(50):
+        machine.write(STS, 8, COMMAND_READY)
+        time.sleep(0.1)
