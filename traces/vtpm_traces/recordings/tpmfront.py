@@ -128,6 +128,7 @@ class _Opened:
     page: SharedPage = field(default_factory=SharedPage)
     command: Command | None = None  # handed over, not seen in the page yet
     locality: int = 0
+    wanted_locality: int = 0  # as it was when the command was handed over
     published: bool = False
     failed: bool = False
     awaited: bool = False  # the application waits for its frontend to be open
@@ -216,7 +217,7 @@ class _Reader:
             case Stop():
                 self._act(origin, "driver_wants", wish=Wish.CLOSED)
             case Command(length):
-                now.command = step
+                now.command, now.wanted_locality = step, now.locality
                 self._act(origin, "driver_commands", length=length)
             case SetLocality(locality):
                 now.locality = locality & 0xFF
@@ -470,8 +471,8 @@ class _Reader:
             self._say(impossible(origin, "the application has not given this command"))
         elif command.data is not None and not page.agrees(page.data_offset, command.data):
             self._say(impossible(origin, "these are not the bytes that the application gave"))
-        if page.locality != now.locality:
-            self._say(impossible(origin, f"the application wanted locality {now.locality}"))
+        if page.locality != now.wanted_locality:
+            self._say(impossible(origin, f"the application wanted locality {now.wanted_locality}"))
         self._say(
             Happened(
                 origin,
