@@ -63,7 +63,13 @@ def serve_frontend(
                 complain(str(error))
             return header.error(Fault.NO_ANSWER, command)
 
-        server = TpmServer(listen, answer)
+        def take_news() -> None:
+            if not device.attend() and not lost.is_set():
+                complain(f"the backend of vTPM {handle} is gone")
+                lost.set()
+                server.stop()
+
+        server = TpmServer(listen, answer, (platform.store.fileno(), take_news))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: server.stop())
         say(f"the vTPM of domain {platform.domid} is at {listen}")

@@ -27,8 +27,14 @@ class ServerError(Exception):
 class TpmServer:
     """Takes any number of clients; `answer` is called from a thread for each, and must not raise."""
 
-    def __init__(self, path: Path, answer: Callable[[bytes], bytes]) -> None:
-        """Make the socket, which only this user can open. One that a dead server left is replaced. ServerError."""
+    def __init__(
+        self, path: Path, answer: Callable[[bytes], bytes], news: tuple[int, Callable[[], None]] | None = None
+    ) -> None:
+        """Make the socket, which only this user can open. One that a dead server left is replaced. ServerError.
+
+        `news`: another descriptor to wait for, and what is called when it is readable.
+        """
+        self._news = news
         self._path = path
         self._answer = answer
         self._clients: dict[socket.socket, threading.Thread] = {}
@@ -49,7 +55,12 @@ class TpmServer:
     def serve(self) -> None:
         """Serve until `stop`, then remove the socket, take no more commands, and give the last answers."""
         try:
-            while self._wake not in select.select([self._listener.fileno(), self._wake], [], [])[0]:
+            waited_for = [self._listener.fileno(), self._wake, *(self._news or ())[:1]]
+            while self._wake not in (ready := select.select(waited_for, [], [])[0]):
+                if self._news is not None and self._news[0] in ready:
+                    self._news[1]()
+                if self._listener.fileno() not in ready:
+                    continue
                 with contextlib.suppress(OSError):  # the client has given up
                     client, _ = self._listener.accept()
                     thread = threading.Thread(target=self._attend, args=(client,), daemon=True)

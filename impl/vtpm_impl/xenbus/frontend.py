@@ -247,14 +247,23 @@ class Frontend:
             raise TimedOut(f"no answer to {command[:10].hex()} in time, nor to the cancel after it")
         raise Cancelled(f"{command[:10].hex()} was cancelled, and answered meanwhile; it has been executed")
 
-    def attend(self) -> None:
-        """Take the news of the store, between commands: a backend that is gone ends the connection."""
-        if self._connection is None:
-            for _ in self._store.events():
-                pass
-            return
-        with self._turn, contextlib.suppress(DeviceLost):
-            self._lose_if_gone()
+    def attend(self) -> bool:
+        """Take the news of the store, between commands: a backend that is gone ends the connection. False if none is.
+
+        Whoever waits for an answer meanwhile takes the news instead.
+        """
+        if not self._turn.acquire(blocking=False):
+            return True
+        try:
+            if self._connection is None:
+                for _ in self._store.events():
+                    pass
+            else:
+                with contextlib.suppress(DeviceLost):
+                    self._lose_if_gone()
+            return self._connection is not None
+        finally:
+            self._turn.release()
 
     def cancel(self) -> None:
         """Cancel the command that another thread waits for; without one, nothing happens."""
