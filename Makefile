@@ -8,13 +8,14 @@ LINTERS := 'ruff check .' 'ruff format --check .' mypy 'lint-imports --no-logo'
 # each tool has its say, even after another one has complained
 run_each = status=0; for tool in $(1); do echo "$(BIN)/$$tool"; $(BIN)/$$tool || status=1; done; exit $$status
 
-.PHONY: help setup verify test xen-test lint soak bench lock
+.PHONY: help setup verify test xen-test lint record soak bench lock
 
 help:
 	@echo 'make verify   prove and check everything that the specification claims; ends in a one-screen summary'
 	@echo 'make test     run the linters and the tests'
 	@echo 'make xen-test serve real Linux guests on real Xen, in QEMU'
 	@echo 'make lint     run ruff, mypy and import-linter only'
+	@echo 'make record   after a change of the model: make what is kept about it anew (SYSTEM=NAME: about one system)'
 	@echo 'make soak     look for second proofs, send a TPM 10 000 commands, kill either end 500 times, play 40 000 random peers (hours)'
 	@echo 'make bench    measure the prover, the searches and the implementation'
 	@echo 'make setup    make .venv (the others do so by themselves)'
@@ -36,6 +37,9 @@ xen-test: setup
 
 lint: setup
 	@$(call run_each,$(LINTERS))
+
+record: setup
+	$(BIN)/vtpmspec record $(SYSTEM)
 
 soak: setup
 	$(BIN)/vtpmspec explore --all --seconds 60

@@ -6,7 +6,7 @@ from typing import Any
 
 from vtpm_model import order, page
 from vtpm_model.core import Spec
-from vtpm_model.defects import DEFECT_VARIANTS
+from vtpm_model.defects import DEFECT_VARIANTS, at_the_ring
 from vtpm_model.device import DEVICE, HOSTILE, LINUX
 from vtpm_model.driven import DRIVEN
 from vtpm_model.isolation import ISOLATION
@@ -27,7 +27,13 @@ SYSTEMS: dict[str, Spec[Any]] = {
 SURROUNDINGS: dict[str, Spec[Any]] = {spec.name: spec for spec in (DRIVEN, TIS_DEVICE, QEMU)}
 """Systems that only recordings are held against: devices in the hands of software that is not held to any rule."""
 
-_OTHERS: tuple[Spec[Any], ...] = (*page.DEFECTS.values(), *order.DEFECTS.values(), RECORDER, MINIOS)
+_OTHERS: tuple[Spec[Any], ...] = (
+    *page.DEFECTS.values(),
+    *order.DEFECTS.values(),
+    at_the_ring.ACKNOWLEDGED_BY_ANOTHER,
+    RECORDER,
+    MINIOS,
+)
 
 VARIANTS: dict[str, Spec[Any]] = {spec.name: spec for spec in _OTHERS} | DEFECT_VARIANTS
 """Systems with a known mistake in them; of each, some fact fails."""

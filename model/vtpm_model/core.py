@@ -232,7 +232,7 @@ class Fact:
     covers: tuple[str, ...] = ()  # rows of the published tables of invariants: "E4", "N1"
     about: Actor | None = None  # whose duty it is; None: both ends together
     cites: tuple[Citation, ...] = ()
-    derived_from: tuple[str, ...] = ()  # facts that imply this one, if it adds nothing of its own
+    derived_from: tuple[str, ...] = ()  # facts and lemmas that imply this one, if it adds nothing
 
     @property
     def sentence(self) -> str:

@@ -494,7 +494,16 @@ def only_the_frontends_own_page_is_mapped(before: Device, step: Step, after: Dev
     return implies(new, own)
 
 
-@always(covers="E19", cites=(sources.LINUX_TPMIF_OPEN, sources.TPMBACK_STAYS_CONNECTED))
+@always(
+    covers="E19",
+    cites=(sources.LINUX_TPMIF_OPEN, sources.TPMBACK_STAYS_CONNECTED),
+    derived_from=(
+        "the_backend_knows_the_frontends_state",
+        "the_backend_knows_the_keys",
+        "an_open_connection_is_published",
+        "an_open_connection_holds_its_page",
+    ),
+)
 def connected_ends_share_one_page(s: Device) -> bool:
     """Once both are Connected and the backend has read the last news, it holds what the frontend published."""
     both = s.open & (s.fe_state == CONNECTED) & (s.be_state == CONNECTED)

@@ -524,12 +524,12 @@ def a_request_is_read_within_the_page(before: Ring, step: Step, after: Ring) -> 
     """What the engine is given lies between the header and the end of the page, in unbounded integers."""
     page = backend_page(before)
     fits = 8 + 4 * page.extra + page.length <= 4096
-    return implies(was_given(before, step, after), fits)
+    return implies(was_given(before, after), fits)
 
 
-def was_given(before: Ring, step: Step, after: Ring) -> bool:
-    """In this step the backend gave a command to its engine."""
-    return (step.by == BACKEND) & negate(before.busy) & after.busy
+def was_given(before: Ring, after: Ring) -> bool:
+    """In this step the engine was given a command."""
+    return negate(before.busy) & after.busy
 
 
 def was_answered(before: Ring, step: Step, after: Ring) -> bool:
@@ -560,7 +560,7 @@ def a_request_is_executed_at_most_once(before: Ring, step: Step, after: Ring) ->
     """The engine is given only what stands submitted in the page, and was not given before."""
     page = backend_page(before)
     fresh = (page.state == SUBMIT) & (page.request > before.executed) & (after.executed == page.request)
-    return implies(was_given(before, step, after), fresh)
+    return implies(was_given(before, after), fresh)
 
 
 @every_step(covers="E10", about=BACKEND, cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.TPMIF_CANCEL))
@@ -613,7 +613,7 @@ def the_backend_touches_only_a_mapped_page(before: Ring, step: Step, after: Ring
     if step.by != BACKEND:
         return True
     stored = before.page != after.page
-    read = (before.ready != after.ready) | was_given(before, step, after)
+    read = (before.ready != after.ready) | was_given(before, after)
     return implies(stored | read, before.mapped != 0)
 
 
@@ -626,13 +626,13 @@ def a_mapped_page_is_not_used_again(s: Ring) -> bool:
 @every_step(covers="E22", about=BACKEND, cites=(sources.VTPM_LOCALITY_MASK, sources.VTPM_CHECKS_THE_LOCALITY))
 def only_a_permitted_locality_is_served(before: Ring, step: Step, after: Ring) -> bool:
     """The engine is given a command only if the environment permits its frontend that locality."""
-    return implies(was_given(before, step, after), step.picks.get("permitted", False))
+    return implies(was_given(before, after), step.picks.get("permitted", False))
 
 
 @every_step(covers="E27", about=BACKEND, cites=(sources.VTPM_STARTS_THE_EMULATOR_ONCE, sources.VTPM_ATTACHED_LATE))
 def the_engine_changes_by_commands_only(before: Ring, step: Step, after: Ring) -> bool:
     """The engine's state changes by a command that it is given, or by a new start, never by connecting or closing."""
-    given = was_given(before, step, after) & (after.commands == before.commands + 1)
+    given = was_given(before, after) & (after.commands == before.commands + 1)
     started = negate(before.up) & after.up & (after.commands == 0)
     return implies(before.commands != after.commands, given | started)
 

@@ -1,4 +1,4 @@
-"""Bounded search: a real run, from the initial state, that breaks a fact, found by unrolling the steps in Z3.
+"""Bounded search: a real run, from the initial state, that breaks a fact or leads to a place, by unrolling in Z3.
 
 The shortest run comes first. What the solver finds is run on the model before it is given to anybody.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vtpm_model.core import Disabled, Kind, Spec, Step
+from vtpm_model.core import Action, Disabled, Kind, Spec, Step
 from vtpm_proofs import terms
 from vtpm_proofs.obligation import SORTS, EngineError
 from vtpm_proofs.solvers import SAT, UNKNOWN, UNSAT, to_z3, variables
@@ -105,13 +105,41 @@ class Unrolled:
         found = []
         for moment in range(depth):
             way = self.ways[model.eval(self._copy(CHOICE, moment), model_completion=True).as_long()]
-            values = {}
-            for term in (term for pick in way.picks.values() for term in flat_terms(pick)):
-                value = model.eval(self._copy(term, moment), model_completion=True)
-                values[term.name] = self.z3.is_true(value) if term.sort == BOOL else value.as_long()
-            picks = {name: decode(sort, way.picks[name], values) for name, sort in way.action.picks.items()}
-            found.append((way, picks))
+            found.append((way, self.picks(way.action, way.picks, moment)))
         return found
+
+    def picks(self, action: Action[Any], unknown: Mapping[str, Any], moment: int) -> dict[str, Any]:
+        """The picks of an action at a moment, as the last check found them."""
+        model = self.solver.model()
+        values = {}
+        for term in (term for pick in unknown.values() for term in flat_terms(pick)):
+            value = model.eval(self._copy(term, moment), model_completion=True)
+            values[term.name] = self.z3.is_true(value) if term.sort == BOOL else value.as_long()
+        return {name: decode(sort, unknown[name], values) for name, sort in action.picks.items()}
+
+
+DEEP = 24
+"""How long the runs are that lead to a place."""
+
+
+def run_to(
+    system: System, action: Action[Any], picks: Mapping[str, Any], conditions: Sequence[Term], seconds: float = 120.0
+) -> tuple[Run, dict[str, Any]] | None:
+    """A shortest run to a state that meets conditions, with picks for the action that is to come there.
+
+    None if there is none of `DEEP` steps or fewer, or none was found in the time.
+    """
+    end = time.monotonic() + seconds
+    unrolled = Unrolled(system)
+    goal = to_z3(terms.conjunction(conditions))
+    for moment in range(DEEP + 1):
+        said = unrolled.check(unrolled.at(goal, moment), end)
+        if said == SAT:
+            return replayed(system.spec, unrolled.choices(moment)), unrolled.picks(action, picks, moment)
+        if said != UNSAT:
+            return None
+        unrolled.solver.add(unrolled.at(unrolled.step, moment))
+    return None
 
 
 def _later(name: Term) -> Term:

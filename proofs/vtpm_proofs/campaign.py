@@ -1,8 +1,9 @@
-"""Judges every mutant of every system side by side, and asks each fact for a mutant that it alone notices.
+"""A whole run over the mutants of some systems: what killed each, which survive and why, which fact kills which alone.
 
-A function that several systems use is mutated in the first of them; what survives there is tried in the others. What
-survives everywhere must be listed in `data/equivalent.json` with a reason, and is shown equivalent by proof: where
-facts and lemmas alone do not show it, Spacer is asked for the invariant that is lacking.
+A function that several systems share is mutated once, in the first of them; if nothing there notices, the later ones
+are asked. A mutant that survives everywhere must be listed in `data/equivalent.json` with a reason, and is shown
+equivalent by proof: where facts and lemmas alone do not show it, Spacer is asked for the invariant that is lacking.
+What killed a mutant last (`kills`) is asked first; only where that no longer kills is everything asked again.
 """
 
 from __future__ import annotations
@@ -12,22 +13,34 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vtpm_model.core import Action, Kind, Spec
+from vtpm_model.core import Action, Kind, Spec, Step
 from vtpm_proofs import terms
-from vtpm_proofs.explore import Move
-from vtpm_proofs.induction import safety
-from vtpm_proofs.mutants import INDUCTION, LIVENESS, SURVIVES, Mutated, Verdict, mutations_of
+from vtpm_proofs.distinguish import broken_by_runs
+from vtpm_proofs.kills import Kills
+from vtpm_proofs.mutants import (
+    INDUCTION,
+    LIVENESS,
+    MISTAKE,
+    SURVIVES,
+    TRACE,
+    Mutated,
+    Verdict,
+    mutations_of,
+    mutations_of_claims,
+    verdict_of,
+)
 from vtpm_proofs.mutations import Mutation
-from vtpm_proofs.overlay import actions_using
+from vtpm_proofs.overlay import actions_using, claims_using
 from vtpm_proofs.solvers import UNSAT, start
-from vtpm_proofs.spacer import never
-from vtpm_proofs.symbolic import formula
+from vtpm_proofs.spacer import never, shows
+from vtpm_proofs.symbolic import formula, of_sort, symbolic_state
+from vtpm_traces.itf import Trace
 
 EXPLAINED = Path(__file__).with_name("data") / "equivalent.json"
 
@@ -38,6 +51,9 @@ RUN = 60
 
 MOST_EXPLAINED = 0.05
 """The share of mutants that may be explained rather than killed."""
+
+Pinned = Mapping[str, Sequence[Trace]]
+"""By the id of a mutant, the kept traces that name it."""
 
 
 @dataclass(frozen=True)
@@ -53,122 +69,197 @@ class Sole:
 
 @dataclass
 class Campaign:
-    """Everything that a run over some systems found."""
+    """Everything that a run over some systems found. `again`: how many died of what had killed them before."""
 
     verdicts: list[Verdict] = field(default_factory=list)
     soles: list[Sole] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    again: int = 0
+    unseen: int = 0
+    invariants: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def count(self) -> dict[str, int]:
         """How many mutants met each fate."""
-        found: dict[str, int] = {}
-        for verdict in self.verdicts:
-            found[verdict.fate] = found.get(verdict.fate, 0) + 1
-        return found
+        return dict(Counter(verdict.fate for verdict in self.verdicts))
+
+    def kills(self) -> Kills:
+        """What is worth asking first the next time."""
+        killers = {verdict.id: verdict.killer for verdict in self.verdicts if verdict.killer is not None}
+        alone = {sole.fact: (sole.system, sole.mutant, sole.how) for sole in self.soles if sole.mutant}
+        return Kills(killers, alone, self.invariants)
 
 
 def plan(systems: Mapping[str, Spec[Any]]) -> list[tuple[str, Mutation]]:
-    """Every mutant, in the first system that has its function."""
+    """Every mistake in what is done, in the first system that has its function."""
+    return _first(systems, mutations_of, set())
+
+
+def plan_of_claims(systems: Mapping[str, Spec[Any]]) -> list[tuple[str, Mutation]]:
+    """Every mistake in what is only said, in the first system that has its function."""
+    done = {mutation.function for spec in systems.values() for mutation in mutations_of(spec)}
+    return _first(systems, mutations_of_claims, done)
+
+
+def _first(
+    systems: Mapping[str, Spec[Any]], made_of: Callable[[Spec[Any]], list[Mutation]], done: set[Any]
+) -> list[tuple[str, Mutation]]:
     made: list[tuple[str, Mutation]] = []
-    done: set[Any] = set()
     for name, spec in systems.items():
-        own = [mutation for mutation in mutations_of(spec) if mutation.function not in done]
+        own = [mutation for mutation in made_of(spec) if mutation.function not in done]
         made += [(name, mutation) for mutation in own]
         done |= {mutation.function for mutation in own}
     return made
 
 
-# A worker finds the systems here: it is forked after they were put in place.
-_systems: dict[str, Spec[Any]] = {}
-_variants: dict[str, Spec[Any]] = {}
-_planned: list[tuple[str, Mutation]] = []
-_mutated: dict[str, Mutated] = {}
+class _Run:
+    """What the workers know: they are forked after it was put in place."""
+
+    def __init__(
+        self,
+        systems: Mapping[str, Spec[Any]],
+        variants: Mapping[str, Spec[Any]],
+        of: Collection[str],
+        kills: Kills,
+        pinned: Pinned,
+    ) -> None:
+        self.systems, self.variants, self.kills, self.pinned = dict(systems), dict(variants), kills, pinned
+        self.of_these = of
+        every = plan(systems)
+        self.planned = [item for item in every if item[0] in of]
+        self.claimed = [item for item in plan_of_claims(systems) if item[0] in of]
+        self.mutations = {f"{name}/{mutation.name}": mutation for name, mutation in every}
+        self._mutated: dict[str, Mutated] = {}
+
+    def of(self, name: str) -> Mutated:
+        if name not in self._mutated:
+            self._mutated[name] = Mutated(self.systems[name])
+        return self._mutated[name]
+
+    def having(self, item: tuple[str, Mutation]) -> list[str]:
+        """The systems that a mutant is judged in: the first that has its function, and those after it."""
+        later = list(self.systems)[list(self.systems).index(item[0]) :]
+        return [name for name in later if actions_using(self.systems[name], item[1].function)]
+
+    def changed(self, system: str, label: str) -> dict[str, Action[Any]] | None:
+        """What a mutant, by its id, or a variant, by its name, changes in a system; None if there is none."""
+        if label in self.mutations:
+            return self.of(system).changes(self.mutations[label]) or None
+        variant, spec = self.variants.get(label), self.systems[system]
+        if variant is None or variant.state is not spec.state or not label.startswith(f"{system}+"):
+            return None
+        return {action.name: action for action in variant.actions if action not in spec.actions}
 
 
-def _of(name: str) -> Mutated:
-    if name not in _mutated:
-        _mutated[name] = Mutated(_systems[name])
-    return _mutated[name]
+_run: _Run
 
 
-def _judge(number: int) -> Verdict:
-    name, mutation = _planned[number]
-    verdict = _of(name).judge(mutation)
-    if verdict.fate == SURVIVES:
-        later = list(_systems)[list(_systems).index(name) + 1 :]
-        for other in later:
-            if actions_using(_systems[other], mutation.function):
-                again = _of(other).judge(mutation)
-                if again.fate != SURVIVES:
-                    return replace(again, seconds=again.seconds + verdict.seconds)
-    return verdict
+def _judge(number: int) -> tuple[Verdict, bool]:
+    """The fate of a mutant, and whether what killed it before did so again."""
+    item = name, mutation = _run.planned[number]
+    label = f"{name}/{mutation.name}"
+    killer, traces = _run.kills.mutants.get(label), _run.pinned.get(label, ())
+    if killer is not None and killer.system in _run.systems:
+        mutated = _run.of(killer.system)
+        again = mutated.told_by(mutation, traces) if killer.method == TRACE else mutated.killed_by(mutation, killer)
+        if again is not None:
+            return replace(again, system=name), True
+    verdict = verdict_of(name, mutation, SURVIVES)
+    excused = label in reasons()
+    for looks in (False,) if excused else (False, True):
+        for system in _run.having(item):
+            if verdict.fate == SURVIVES:
+                mutated = _run.of(system)
+                verdict = mutated.told(mutation) if looks else mutated.noticed(mutation, traces)
+    return replace(verdict, system=name), False
 
 
-def _prove_equivalent(number: int) -> str | None:
-    name, mutation = _planned[number]
-    for other in list(_systems)[list(_systems).index(name) :]:
-        if actions_using(_systems[other], mutation.function):
-            mutated = _of(other)
-            for gap in mutated.gaps(mutated.changes(mutation)):
-                if not never(mutated.system, gap.conditions):
-                    return f"{other}.{gap.action.name}"
-    return None
+def _prove_equivalent(label: str) -> tuple[str | None, dict[str, list[str]]]:
+    """A place where no proof equates the mutant with the model, None if they are equal wherever runs lead; and, by
+    system, the invariants that show it."""
+    mutation = _run.mutations[label]
+    known = _run.kills.invariants.get(label, {})
+    used: dict[str, list[str]] = {}
+    for other in _run.having((label.partition("/")[0], mutation)):
+        mutated = _run.of(other)
+        for gap in mutated.gaps(mutated.changes(mutation)):
+            shown = (text for text in known.get(other, ()) if shows(mutated.system, gap.conditions, text))
+            invariant = next(shown, None) or never(mutated.system, gap.conditions)
+            if invariant is None:
+                return f"{other}.{gap.action.name}", {}
+            used[other] = list(dict.fromkeys([*used.get(other, ()), invariant]))
+    return None, used
 
 
-def _sole(question: tuple[str, str, tuple[int, ...]]) -> Sole:
-    """The first of some mutants (by number; negative ones are variants) that a fact alone kills."""
-    name, fact, numbers = question
-    mutated = _of(name)
-    for number in numbers:
-        label, changed = _candidate(name, number)
-        if mutated.broken_alone(changed, fact):
-            return Sole(name, fact, label, "induction")
+def _judge_claim(question: tuple[int, tuple[str, ...]]) -> tuple[Verdict, bool]:
+    """The fate of a mistake in what is only said; the ids of mistakes in the model that it might let pass."""
+    number, labels = question
+    name, mutation = _run.claimed[number]
+    killer = _run.kills.mutants.get(f"{name}/{mutation.name}")
+    if killer is not None and killer.system in _run.systems:
+        mistake = _run.changed(killer.system, killer.detail) if killer.method == MISTAKE else None
+        again = _run.of(killer.system).claim_killed_by(mutation, killer, mistake)
+        if again is not None:
+            return replace(again, system=name), True
+    later = list(_run.systems)[list(_run.systems).index(name) :]
+    having = [other for other in later if claims_using(_run.systems[other], mutation.function)]
+    for other in having:
+        mistakes = {label: changed for label in labels if (changed := _run.changed(other, label)) is not None}
+        verdict = _run.of(other).judge_claim(mutation, mistakes)
+        if verdict.fate != SURVIVES:
+            return replace(verdict, system=name), False
+    return verdict_of(name, mutation, SURVIVES, _run.of(name).says_the_same(mutation)), False
+
+
+def _sole(question: tuple[str, str, tuple[str, ...]]) -> Sole:
+    """The first of some mutants and variants that a fact alone kills."""
+    name, fact, labels = question
+    for label in labels:
+        changed = _run.changed(name, label)
+        if changed is not None and _run.of(name).broken_alone(changed, fact):
+            return Sole(name, fact, label, INDUCTION)
     return Sole(name, fact)
 
 
-def _runs(question: tuple[str, int]) -> frozenset[str]:
+def _runs(question: tuple[str, str]) -> frozenset[str]:
     """The facts that runs of a mutant break first."""
-    name, number = question
-    return frozenset(_of(name).grounds.broken_by_runs(_candidate(name, number)[1]))
-
-
-def _candidate(name: str, number: int) -> tuple[str, dict[str, Action[Any]]]:
-    """A mutant (by number, a variant by a negative one) and what it changes."""
-    if number >= 0:
-        mutation = _planned[number][1]
-        return f"{name}/{mutation.name}", _of(name).changes(mutation)
-    label = list(_variants)[-number - 1]
-    return label, _changed(_systems[name], _variants[label])
-
-
-def _changed(spec: Spec[Any], variant: Spec[Any]) -> dict[str, Action[Any]]:
-    """The actions of a variant that the system does not have just so."""
-    return {action.name: action for action in variant.actions if action not in spec.actions}
+    name, label = question
+    changed = _run.changed(name, label)
+    return frozenset(broken_by_runs(_run.systems[name], changed)) if changed is not None else frozenset()
 
 
 def run(
     systems: Mapping[str, Spec[Any]],
     variants: Mapping[str, Spec[Any]] | None = None,
     *,
+    of: Collection[str] | None = None,
+    kills: Kills | None = None,
+    pinned: Pinned | None = None,
     jobs: int = 0,
     say: Callable[[str], None] = lambda line: None,
 ) -> Campaign:
-    """Judge all mutants of the systems in `jobs` processes (0: one for each processor)."""
+    """Judge all mutants of the systems in `jobs` processes (0: one for each processor); `of`: those of some only.
+
+    `kills` and `pinned` say what killed mutants before, and which kept traces name them; both are asked first.
+    """
+    global _run
     began = time.perf_counter()
-    _systems.clear()
-    _systems.update(systems)
-    _variants.clear()
-    _variants.update(variants or {})
-    _mutated.clear()
-    _planned[:] = plan(systems)
+    _run = _Run(systems, variants or {}, systems if of is None else of, kills or Kills(), pinned or {})
     campaign = Campaign()
     with _workers(jobs) as each:
-        for verdict in each(_judge, range(len(_planned)), 8):
-            campaign.verdicts.append(verdict)
-            if len(campaign.verdicts) % 50 == 0:
-                say(f"{len(campaign.verdicts)} of {len(_planned)} mutants judged")
+
+        def judged(verdicts: Iterator[tuple[Verdict, bool]], of: int) -> None:
+            for at, (verdict, again) in enumerate(verdicts, 1):
+                campaign.verdicts.append(verdict)
+                campaign.again += again
+                if at % 100 == 0 or at == of:
+                    say(f"{at} of {of} mutants judged")
+
+        judged(each(_judge, range(len(_run.planned)), 8), len(_run.planned))
+        suspects = _suspects(campaign.verdicts)
+        judged(each(_judge_claim, suspects), len(suspects))
         explain(campaign, each)
+        say("looking for the mutants that a fact kills alone")
         campaign.soles = soles(campaign.verdicts, each)
     campaign.complaints += _lonely(campaign)
     campaign.seconds = time.perf_counter() - began
@@ -191,7 +282,7 @@ class _workers:  # noqa: N801  (used as a statement: `with _workers(2) as each`)
 
     def each(self, function: Callable[[Any], Any], arguments: Sequence[Any], chunk: int = 1) -> Iterator[Any]:
         if self.pool is None:
-            return iter([function(argument) for argument in arguments])
+            return map(function, arguments)
         return self.pool.map(function, arguments, chunksize=chunk)
 
     def __exit__(self, *details: object) -> None:
@@ -199,38 +290,65 @@ class _workers:  # noqa: N801  (used as a statement: `with _workers(2) as each`)
             self.pool.shutdown(cancel_futures=True)
 
 
+def _suspects(verdicts: Sequence[Verdict]) -> list[tuple[int, tuple[str, ...]]]:
+    """For each mistake in what is only said, the mistakes in the model that the claims which it changes notice."""
+    found = []
+    for number, (name, mutation) in enumerate(_run.claimed):
+        claims = {claim.name for claim in claims_using(_run.systems[name], mutation.function)}
+        noticed = [verdict.id for verdict in verdicts if verdict.by in claims]
+        found.append((number, (*noticed, *_run.variants)))
+    return found
+
+
 # ------------------------------------------------------------------------------------------------ equivalent mutants
 
 
-def reasons() -> dict[str, str]:
-    """Why mutants that survive are right to, by id."""
+def _explained(part: str) -> dict[str, str]:
     if not EXPLAINED.exists():
         return {}
-    found: dict[str, str] = json.loads(EXPLAINED.read_text())["mutants"]
+    found: dict[str, str] = json.loads(EXPLAINED.read_text()).get(part, {})
     return found
+
+
+def reasons() -> dict[str, str]:
+    """Why mutants that nothing notices are right to survive, by id."""
+    return _explained("mutants")
+
+
+def unseen() -> dict[str, str]:
+    """Why mutants that a proof notices are told from the model by no run, by id."""
+    return _explained("unseen")
 
 
 def explain(campaign: Campaign, each: Each) -> None:
     """Settle the survivors: each needs a reason and a proof; a reason that nothing needs is a complaint."""
-    known = reasons()
-    numbers = {f"{system}/{mutation.name}": at for at, (system, mutation) in enumerate(_planned)}
-    survivors = [at for at, verdict in enumerate(campaign.verdicts) if verdict.fate == SURVIVES]
-    ids = {at: f"{_planned[at][0]}/{_planned[at][1].name}" for at in survivors}
-    proofs = dict(zip(survivors, each(_prove_equivalent, survivors), strict=True))
-    for at, name in ids.items():
-        verdict, gap = campaign.verdicts[at], proofs[at]
+    known, hidden = reasons(), unseen()
+    at = {verdict.id: number for number, verdict in enumerate(campaign.verdicts)}
+    done = [name for name in at if name in _run.mutations]
+    survivors = [name for name in done if campaign.verdicts[at[name]].fate == SURVIVES]
+    asked = [*survivors, *(name for name in done if name in hidden and name not in survivors)]
+    proofs = dict(zip(asked, each(_prove_equivalent, asked), strict=True))
+    campaign.invariants = {name: used for name, (_, used) in proofs.items() if used}
+    gaps = {name: gap for name, (gap, _) in proofs.items()}
+    gaps |= {v.id: v.by or None for v in campaign.verdicts if v.fate == SURVIVES and v.id not in _run.mutations}
+    for name, gap in gaps.items():
+        verdict = campaign.verdicts[at[name]]
         where = f"{name} ({verdict.pinned})"
-        if gap is not None:
+        if verdict.fate != SURVIVES:
+            campaign.unseen += gap is None
+            if gap is not None:
+                campaign.complaints.append(f"{where} is said to be seen in no run; no proof shows that of {gap}")
+        elif gap is not None:
             campaign.complaints.append(
                 f"{where} survives: nothing found tells it from the model, no proof equates {gap}"
             )
         elif name not in known:
             campaign.complaints.append(f"{where} is equivalent: remove what it changes, or say why it stays")
         else:
-            campaign.verdicts[at] = replace(verdict, fate=EQUIVALENT, by=known[name])
-    for name in known:
-        if name.partition("/")[0] in _systems and name not in ids.values():
-            why = "is killed now" if name in numbers else "is no mutant any more"
+            campaign.verdicts[at[name]] = replace(verdict, fate=EQUIVALENT, by=known[name])
+    for name in (*known, *hidden):
+        if name.partition("/")[0] in _run.of_these and name not in gaps:
+            why = "is killed now" if name in at else "is no mutant any more"
             campaign.complaints.append(f"{name} {why}; take its reason out of {EXPLAINED.name}")
     explained = sum(verdict.fate == EQUIVALENT for verdict in campaign.verdicts)
     if explained > MOST_EXPLAINED * len(campaign.verdicts):
@@ -245,10 +363,11 @@ def explain(campaign: Campaign, each: Each) -> None:
 def soles(verdicts: Sequence[Verdict], each: Each) -> list[Sole]:
     """For each fact a mutant that it alone kills: by induction, or else in runs of the mutants themselves.
 
-    The first system that has the fact is asked first; only where it has no such mutant, the next one.
+    The mutant on record is asked first. Then the first system that has the fact is asked; only where it has no such
+    mutant, the next one.
     """
-    found: dict[str, Sole] = {}
-    for turn in range(len(_systems)):
+    found = {sole.fact: sole for sole in _again(each)}
+    for turn in range(len(_run.systems)):
         questions = [question for question in _questions(verdicts, turn) if not _alone(found.get(question[1]))]
         for sole in _asked(questions, each):
             if sole.mutant or sole.fact not in found:
@@ -256,58 +375,79 @@ def soles(verdicts: Sequence[Verdict], each: Each) -> list[Sole]:
     return list(found.values())
 
 
+def _again(each: Each) -> list[Sole]:
+    """The facts that alone kill again what they are on record for."""
+    facts = {fact for turn in range(len(_run.systems)) for _, fact, _ in _questions((), turn)}
+    known = {
+        fact: (name, label, how)
+        for fact, (name, label, how) in _run.kills.facts.items()
+        if fact in facts and name in _run.systems
+    }
+    by_proof = [(name, fact, (label,)) for fact, (name, label, how) in known.items() if how == INDUCTION]
+    in_runs = [(name, fact, label) for fact, (name, label, how) in known.items() if how != INDUCTION]
+    found = [sole for sole in each(_sole, by_proof) if sole.mutant]
+    broken = list(each(_runs, [(name, label) for name, _, label in in_runs]))
+    found += [
+        Sole(name, fact, label, "runs")
+        for (name, fact, label), facts in zip(in_runs, broken, strict=True)
+        if facts == {fact}
+    ]
+    return found
+
+
+def _claims(spec: Spec[Any]) -> list[str]:
+    return [fact.name for fact in spec.facts if not fact.derived_from] + [claim.name for claim in spec.liveness]
+
+
 def _alone(sole: Sole | None) -> bool:
     return sole is not None and bool(sole.mutant)
 
 
-def _asked(questions: Sequence[tuple[str, str, tuple[int, ...]]], each: Each) -> list[Sole]:
+def _asked(questions: Sequence[tuple[str, str, tuple[str, ...]]], each: Each) -> list[Sole]:
     found = list(each(_sole, questions))
     lonely = {
-        sole.fact: (name, numbers[:RUN])
-        for sole, (name, _, numbers) in zip(found, questions, strict=True)
+        sole.fact: (name, labels[:RUN])
+        for sole, (name, _, labels) in zip(found, questions, strict=True)
         if not sole.mutant
     }
-    tried = list(dict.fromkeys((name, number) for name, numbers in lonely.values() for number in numbers))
+    tried = list(dict.fromkeys((name, label) for name, labels in lonely.values() for label in labels))
     broken = dict(zip(tried, each(_runs, tried), strict=True))
     for at, sole in enumerate(found):
         if sole.fact in lonely:
-            name, numbers = lonely[sole.fact]
-            alone = next((number for number in numbers if broken[name, number] == {sole.fact}), None)
+            name, labels = lonely[sole.fact]
+            alone = next((label for label in labels if broken[name, label] == {sole.fact}), None)
             if alone is not None:
-                found[at] = Sole(name, sole.fact, _candidate(name, alone)[0], "runs")
+                found[at] = Sole(name, sole.fact, alone, "runs")
     return found
 
 
-def _questions(verdicts: Sequence[Verdict], turn: int) -> list[tuple[str, str, tuple[int, ...]]]:
+def _questions(verdicts: Sequence[Verdict], turn: int) -> list[tuple[str, str, tuple[str, ...]]]:
     """For each fact, in the system that has it `turn` systems after the first: the mutants worth a try, in order."""
-    times: Counter[str] = Counter()
-    found: list[tuple[str, str, tuple[int, ...]]] = []
-    for name, spec in _systems.items():
-        claims = [fact.name for fact in spec.facts if not fact.derived_from] + [c.name for c in spec.liveness]
-        for claim in claims:
-            if times[claim] == turn:
-                found.append((name, claim, tuple(_candidates(spec, claim, verdicts))))
-            times[claim] += 1
-    return found
-
-
-def _candidates(spec: Spec[Any], fact: str, verdicts: Sequence[Verdict]) -> list[int]:
-    here = [at for at, verdict in enumerate(verdicts) if actions_using(spec, _planned[at][1].function)]
-    facts = {f.name for f in spec.facts} | {c.name for c in spec.liveness}
-    likely, possible = [], []
-    for at in here:
-        verdict = verdicts[at]
-        broken = set(verdict.breaks or (verdict.by,)) & facts
-        if broken == {fact}:
-            likely.append(at)
-        elif not broken and verdict.fate in (INDUCTION, LIVENESS):
-            possible.append(at)
-    variants = [
-        -at - 1
-        for at, variant in enumerate(_variants.values())
-        if variant.name.startswith(f"{spec.name}+") and variant.state is spec.state and _changed(spec, variant)
+    having: dict[str, list[str]] = {}
+    for name, spec in _run.systems.items():
+        for claim in _claims(spec):
+            having.setdefault(claim, []).append(name)
+    return [
+        (names[turn], claim, tuple(_candidates(names[turn], claim, verdicts)))
+        for claim, names in having.items()
+        if turn < len(names) and names[0] in _run.of_these
     ]
-    return [*likely, *variants, *possible]
+
+
+def _candidates(name: str, fact: str, verdicts: Sequence[Verdict]) -> list[str]:
+    """Mutants and variants of a system that a fact may kill alone, those that it killed first."""
+    spec = _run.systems[name]
+    killed = [
+        verdict
+        for verdict in verdicts
+        if verdict.fate in (INDUCTION, LIVENESS)
+        and verdict.id in _run.mutations
+        and actions_using(spec, _run.mutations[verdict.id].function)
+    ]
+    claims = set(_claims(spec))
+    likely = [verdict.id for verdict in killed if verdict.by == fact]
+    possible = [verdict.id for verdict in killed if verdict.by not in claims]
+    return [*likely, *_run.variants, *possible]
 
 
 def _lonely(campaign: Campaign) -> list[str]:
@@ -317,7 +457,8 @@ def _lonely(campaign: Campaign) -> list[str]:
         for sole in campaign.soles
         if not sole.mutant
     ]
-    for name, spec in _systems.items():
+    for name in _run.of_these:
+        spec = _run.systems[name]
         for fact in spec.facts:
             if fact.derived_from:
                 campaign.soles.append(Sole(name, fact.name, derived_from=fact.derived_from))
@@ -328,37 +469,28 @@ def _lonely(campaign: Campaign) -> list[str]:
 
 
 def not_derived(spec: Spec[Any], name: str) -> str:
-    """Empty if a fact follows from those that it is said to be derived from, in every state or at every step."""
-    mutated = _mutated.get(spec.name)
-    system = mutated.system if mutated else Mutated(spec).system
-    fact = next(f for f in spec.facts if f.name == name)
-    sources = set(fact.derived_from)
-    known = {f.name for f in (*spec.facts, *spec.lemmas)}
-    if not sources <= known:
-        return f"no such fact: {', '.join(sorted(sources - known))}"
+    """Empty if a fact follows from those that it is said to be derived from, of any states and of any step.
+
+    The model is not asked: the step may lead from anywhere to anywhere, as long as the others hold of it.
+    """
+    system = Mutated(spec).system
+    claims = {one.name: one for one in (*spec.facts, *spec.lemmas)}
+    strangers = sorted(set(claims[name].derived_from) - claims.keys())
+    if strangers:
+        return f"no such fact: {', '.join(strangers)}"
+    sources, goal = [claims[source] for source in claims[name].derived_from], claims[name]
+    after = symbolic_state(spec.state, "'")
     solver = start("z3")
-    solver.add(system.sorts)
-    solver.add(term for source, term in system.invariants.items() if source in sources)
-    if fact.kind is not Kind.STEP:
-        goal = formula(fact.holds, system.before)
-        return "" if solver.check((terms.negation(goal),)) == UNSAT else "a state tells them apart"
+    solver.add([*system.sorts, *of_sort(spec.state, after)])
+    of_states = [source for source in sources if source.kind is not Kind.STEP]
+    solver.add([formula(source.holds, state) for source in of_states for state in (system.before, after)])
+    if goal.kind is not Kind.STEP:
+        holds = formula(goal.holds, system.before)
+        return "" if solver.check((terms.negation(holds),)) == UNSAT else "a state tells them apart"
     for action in spec.actions:
-        for way in system.ways(action):
-            tasks = {task.obligation.fact: task for task in safety(system, way, sources | {name})}
-            given = [tasks[source].claim for source in sources if source in tasks]
-            if solver.check((*way.conditions, *given, terms.negation(tasks[name].claim))) != UNSAT:
-                return f"a step of {action.name} tells them apart"
+        way = system.ways(action)[0]
+        step = (system.before, Step(action.name, action.by, way.picks), after)
+        given = [formula(source.holds, *step) for source in sources if source.kind is Kind.STEP]
+        if solver.check((*way.pick_sorts, *given, terms.negation(formula(goal.holds, *step)))) != UNSAT:
+            return f"a step of {action.name} tells them apart"
     return ""
-
-
-# ------------------------------------------------------------------------------------------------------------ traces
-
-
-def distinguishing(
-    systems: Mapping[str, Spec[Any]], *, jobs: int = 0
-) -> Iterator[tuple[str, str, tuple[Move, ...], str]]:
-    """For every mutant that a run tells from the model: its id, the text of the line that it changes, the run (the
-    step that they differ about last), and how they differ (`allows more`, `allows less`, `does other`)."""
-    for verdict in run(systems, jobs=jobs).verdicts:
-        if verdict.run:
-            yield verdict.id, verdict.pinned, verdict.run, verdict.kind

@@ -19,6 +19,7 @@ SUB_COMMANDS: Final = {
     "list": ("catalog", "list_"),
     "explain": ("catalog", "explain"),
     "verify": ("verify", "verify"),
+    "record": ("record", "record"),
 }
 """Sub-command: its module below `commands`, and the function, or the group of functions, that it is."""
 

@@ -16,9 +16,8 @@ from vtpm_proofs import bounds as limits
 from vtpm_proofs.bounds import Bounds
 from vtpm_proofs.explore import Atlas, Move, scout, spread
 from vtpm_proofs.pursue import Place, find, pursue
-from vtpm_proofs.symbolic import of_sort
 from vtpm_proofs.system import System
-from vtpm_proofs.terms import TRUE
+from vtpm_traces.itf import Expect, Trace
 
 STATES = 12_000
 """How many states of a system a mutant is tried in."""
@@ -55,22 +54,27 @@ class Grounds:
         self.atlas: Atlas = pursue(scout(spec, narrow), system or System(spec))
         self.atlas.bounds = narrow.wider
         spread(self.atlas, states)
-        depths = self.atlas.depths()
-        self._nearest = sorted(range(len(depths)), key=depths.__getitem__)
+        self._nearest = self._by_depth()
         self._expected: dict[str, list[tuple[Move, list[Any]]]] = {}
-        self._state_facts = [f for f in (*spec.facts, *spec.lemmas) if f.kind is not Kind.STEP]
-        self._step_facts = [f for f in spec.facts if f.kind is Kind.STEP]
+
+    def _by_depth(self) -> list[int]:
+        depths = self.atlas.depths()
+        return sorted(range(len(depths)), key=depths.__getitem__)
+
+    def follow(self, trace: Trace) -> None:
+        """Add the states of a run that is known otherwise."""
+        kept = trace.moments if trace.expect is Expect.ACCEPT else trace.moments[:-1]
+        self.atlas.follow((Move(moment.action, moment.picks), moment.state) for moment in kept[1:])
+        self._nearest = self._by_depth()
 
     def expected(self, name: str) -> list[tuple[Move, list[Any]]]:
         """For each choice of picks of an action: what the model makes of every state, None where it refuses."""
-        found = self._expected.get(name)
-        if found is None:
-            action = self.spec.action(name)
-            found = self._expected[name] = [
-                (Move(name, picks), [_after(action, state, picks) for state in self.atlas.states])
-                for picks in limits.choices(action, self.atlas.bounds)
-            ]
-        return found
+        action = self.spec.action(name)
+        if name not in self._expected:
+            self._expected[name] = [(Move(name, picks), []) for picks in limits.choices(action, self.atlas.bounds)]
+        for move, column in self._expected[name]:
+            column += [_after(action, state, move.picks) for state in self.atlas.states[len(column) :]]
+        return self._expected[name]
 
     def differences(self, changed: Mapping[str, Action[Any]]) -> Iterator[Distinction]:
         """Every difference that changed actions make, those after the shortest runs first."""
@@ -82,69 +86,60 @@ class Grounds:
                 if found != expected[number]:
                     yield _distinction(number, move, before, expected[number], found)
 
-    def sought(
-        self, system: System, goal: Place, changed: Mapping[str, Action[Any]]
-    ) -> tuple[Distinction, tuple[Move, ...]] | None:
-        """A difference in a place that is looked for, and the run to it; the states of the grounds stay as they are."""
-        atlas = self.atlas
-        known = len(atlas.states)
-        if not find(atlas, system, goal):
+    def sought(self, system: System, goal: Place, changed: Mapping[str, Action[Any]]) -> Distinction | None:
+        """A difference in a place that is looked for; the run to it is put into the atlas."""
+        found = find(self.atlas, system, goal)
+        if found is None:
             return None
-        number = len(atlas.states) - 1
-        before = atlas.states[number]
-        run = atlas.run_to(number)
-        for state in atlas.states[known:]:
-            del atlas.index[state]
-        for column in (atlas.states, atlas.parents, atlas.via):
-            del column[known:]
-        name = goal.action.name
-        for picks in limits.choices(goal.action, atlas.bounds):
-            move = Move(name, picks)
-            expected, found = (_after(one, before, picks) for one in (self.spec.action(name), changed[name]))
-            if expected != found:
-                return _distinction(number, move, before, expected, found), (*run, move)
-        return None
-
-    def broken(self, difference: Distinction) -> list[str]:
-        """The facts, lemmas and sorts that a mutant breaks by a step, in a state where all of them hold."""
-        after = difference.found
-        if after is None:
-            return []
-        action = self.spec.action(difference.move.action)
-        step = Step(action.name, action.by, difference.move.picks)
-        names = [f.name for f in self._state_facts if not f.holds(after)]
-        names += [f.name for f in self._step_facts if not f.holds(difference.before, step, after)]
-        if any(term is not TRUE for term in of_sort(self.spec.state, after)):
-            names.append("every_value_is_of_its_sort")
-        return names
-
-    def broken_by_runs(self, changed: Mapping[str, Action[Any]], states: int = 3_000) -> dict[str, tuple[Move, ...]]:
-        """The facts (not lemmas) that runs of the mutant itself break first, each with such a run.
-
-        The runs stay within the bounds, and none is followed beyond the first fact that it breaks.
-        """
-        actions = tuple(changed.get(a.name, a) for a in self.spec.actions)
-        actions += tuple(a for name, a in changed.items() if name not in {known.name for known in self.spec.actions})
-        mutant = replace(self.spec, actions=actions, lemmas=())
-        names: dict[str, tuple[Move, ...]] = {}
-        atlas = scout(mutant, self.atlas.bounds, sound=lambda before, step, after: self._sound(before, step, after))
-        spread(atlas, states, sound=lambda before, step, after: self._sound(before, step, after))
-        for number, move, after in atlas.refused:
-            step = Step(move.action, mutant.action(move.action).by, move.picks)
-            for name in self._facts_broken(atlas.states[number], step, after):
-                names.setdefault(name, (*atlas.run_to(number), move))
-        return names
-
-    def _sound(self, before: Any, step: Step, after: Any) -> bool:
-        return not self._facts_broken(before, step, after)
-
-    def _facts_broken(self, before: Any, step: Step, after: Any) -> list[str]:
-        facts = [fact for fact in self.spec.facts if not fact.derived_from]
-        return [f.name for f in facts if not (f.holds(before, step, after) if f.kind is Kind.STEP else f.holds(after))]
+        number, move = found
+        before = self.atlas.states[number]
+        expected, other = (
+            _after(action, before, move.picks) for action in (self.spec.action(move.action), changed[move.action])
+        )
+        return _distinction(number, move, before, expected, other) if expected != other else None
 
     def run(self, difference: Distinction) -> tuple[Move, ...]:
         """The run that shows a difference, the step in question last."""
         return (*self.atlas.run_to(difference.number), difference.move)
+
+
+def broken_by_runs(spec: Spec[Any], changed: Mapping[str, Action[Any]], states: int = 3_000) -> set[str]:
+    """The facts (not lemmas) that runs of a mutant itself break first.
+
+    The runs stay within the bounds of the system, and none is followed beyond the first fact that it breaks.
+    """
+    facts = [fact for fact in spec.facts if not fact.derived_from]
+
+    def broken(before: Any, step: Step, after: Any) -> list[str]:
+        return [f.name for f in facts if not (f.holds(before, step, after) if f.kind is Kind.STEP else f.holds(after))]
+
+    def sound(before: Any, step: Step, after: Any) -> bool:
+        return not broken(before, step, after)
+
+    actions = tuple(changed.get(a.name, a) for a in spec.actions)
+    actions += tuple(a for name, a in changed.items() if name not in {known.name for known in spec.actions})
+    mutant = replace(spec, actions=actions, lemmas=())
+    atlas = spread(scout(mutant, limits.bounds_of(spec).wider, sound=sound), states, sound=sound)
+    found: set[str] = set()
+    for number, move, after in atlas.refused:
+        step = Step(move.action, mutant.action(move.action).by, move.picks)
+        found.update(broken(atlas.states[number], step, after))
+    return found
+
+
+def tells_apart(spec: Spec[Any], trace: Trace, changed: Mapping[str, Action[Any]]) -> bool:
+    """Whether a specification with these actions changed does not do what the trace expects; the model does."""
+    if spec.name != trace.specification:
+        return False
+    last = len(trace.moments) - 1
+    for number in range(1, last + 1):
+        moment = trace.moments[number]
+        action = changed.get(moment.action)
+        if action is not None:
+            same = _after(action, trace.moments[number - 1].state, moment.picks) == moment.state
+            if same != (trace.expect is Expect.ACCEPT or number < last):
+                return True
+    return False
 
 
 def _after(action: Action[Any], state: Any, picks: Mapping[str, Any]) -> Any:

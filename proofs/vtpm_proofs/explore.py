@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -71,6 +71,19 @@ class Atlas:
             moves.append(move)
             number = self.parents[number]
         return tuple(reversed(moves))
+
+    def follow(self, steps: Iterable[tuple[Move, Any]]) -> int:
+        """Add the states of a run, given by its steps and the state after each; the number of the last one."""
+        number = 0
+        for move, state in steps:
+            known = self.index.get(state)
+            if known is None:
+                known = self.index[state] = len(self.states)
+                self.states.append(state)
+                self.parents.append(number)
+                self.via.append(move)
+            number = known
+        return number
 
     def depths(self) -> list[int]:
         """How long the known run to each state is."""
@@ -280,8 +293,8 @@ def record(counts: Mapping[str, Mapping[str, Any]]) -> None:
 def compare(name: str, count: Mapping[str, Any]) -> str | None:
     """A sentence that says how a count differs from the one on record; None where they are the same."""
     known = recorded().get(name)
-    again = f"if the model was meant to change: vtpmspec explore {name} --record"
+    again = f"if the model was meant to change: vtpmspec record {name}"
     if known is None:
-        return f"{name}: no count is on record; to record it: vtpmspec explore {name} --record"
+        return f"{name}: no count is on record; to record it: vtpmspec record {name}"
     changed = [f"{key} {known.get(key)} -> {value}" for key, value in count.items() if known.get(key) != value]
     return f"{name}: not what is on record: {', '.join(changed)}; {again}" if changed else None

@@ -131,8 +131,7 @@ class Bench:
             return Answer(name, HOLDS, how, cost), None
         solver = self._ready(name, way, conditions)
         begun = time.perf_counter()
-        ceiling = self.limits.ceiling(task.obligation) if name == "z3" else 0
-        said = solver.check((terms.negation(goal),), ceiling)
+        said = solver.check((terms.negation(goal),), self.limits.ceiling(task.obligation, name))
         verdict = {UNSAT: HOLDS, SAT: FAILS}.get(said, UNKNOWN)
         answer = Answer(name, verdict, "query", solver.cost(), time.perf_counter() - begun)
         if verdict == HOLDS:

@@ -151,6 +151,9 @@ class _Mistakes:
                     yield self.made(node, f"leaves {ast.unparse(gone)} out of {ast.unparse(node)}", fewer)
             case ast.BinOp(left=left, op=ast.Add() | ast.Sub(), right=ast.Constant(value=int())):
                 yield self.made(node, f"takes {ast.unparse(left)} for {ast.unparse(node)}", left)
+            case ast.BinOp(left=left, op=ast.Add(), right=right):
+                for gone, kept_side in ((left, right), (right, left)):
+                    yield self.made(node, f"leaves {ast.unparse(gone)} out of {ast.unparse(node)}", kept_side)
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _CLOSER:
                 other = ast.Compare(left, [_CLOSER[type(op)]()], [right])
                 yield self.made(node, f"takes {ast.unparse(node)} for {ast.unparse(other)}", other)

@@ -13,15 +13,17 @@ from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from vtpm_model import core
-from vtpm_model.core import Action, Fact, Spec
+from vtpm_model.core import Action, Eventually, Fact, Spec
 
 
 def function_of(thing: Any) -> FunctionType | None:
-    """The Python function of an action, a fact or a function; None for anything else."""
+    """The Python function of an action, a fact, a liveness claim or a function; None for anything else."""
     if isinstance(thing, Action):
         thing = thing.run
     elif isinstance(thing, Fact):
         thing = thing.holds
+    elif isinstance(thing, Eventually):
+        thing = thing.pending
     return thing if isinstance(thing, FunctionType) else None
 
 
@@ -88,6 +90,31 @@ def replaced(spec: Spec[Any], old: FunctionType, new: FunctionType) -> dict[str,
     return {a.name: dataclasses.replace(a, run=runs[f]) for a in actions if (f := function_of(a)) is not None}
 
 
+def claims_using(spec: Spec[Any], function: FunctionType) -> list[Fact | Eventually]:
+    """The facts, lemmas and liveness claims that say something else if the function does."""
+    claims: list[Fact | Eventually] = [*spec.facts, *spec.lemmas, *spec.liveness]
+    return [claim for claim in claims if (f := function_of(claim)) is not None and function in uses(f)]
+
+
+def reclaimed(spec: Spec[Any], old: FunctionType, new: FunctionType) -> Spec[Any]:
+    """The specification with `new` in the place of `old` in whatever it claims. Actions and ranks stay as they are."""
+    claims = claims_using(spec, old)
+    runs = clones({old: new}, [f for claim in claims if (f := function_of(claim)) is not None])
+
+    def changed(fact: Fact) -> Fact:
+        return dataclasses.replace(fact, holds=runs.get(fact.holds, fact.holds))  # type: ignore[call-overload]
+
+    return dataclasses.replace(
+        spec,
+        facts=tuple(changed(fact) for fact in spec.facts),
+        lemmas=tuple(changed(fact) for fact in spec.lemmas),
+        liveness=tuple(
+            dataclasses.replace(claim, pending=runs.get(claim.pending, claim.pending))  # type: ignore[call-overload]
+            for claim in spec.liveness
+        ),
+    )
+
+
 def clones(
     changes: Mapping[FunctionType, FunctionType], wanted: Iterable[FunctionType]
 ) -> dict[FunctionType, FunctionType]:
@@ -125,8 +152,14 @@ def _with_globals(function: FunctionType, space: dict[str, Any]) -> FunctionType
 
 
 def _like(thing: Any, function: FunctionType) -> Any:
-    """An action with another function, or the function itself."""
-    return dataclasses.replace(thing, run=function) if isinstance(thing, Action) else function
+    """An action or a claim with another function, or the function itself."""
+    if isinstance(thing, Action):
+        return dataclasses.replace(thing, run=function)
+    if isinstance(thing, Fact):
+        return dataclasses.replace(thing, holds=function)
+    if isinstance(thing, Eventually):
+        return dataclasses.replace(thing, pending=function)
+    return function
 
 
 class _View:

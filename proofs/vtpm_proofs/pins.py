@@ -1,22 +1,24 @@
 """Traces that pin the model: for each mistake that a run can show, one that the model passes and the mutant fails.
 
 A trace to be accepted ends in a step that the mutant refuses, or takes elsewhere; one to be rejected ends in a step
-that only the mutant takes. A trace tells many mutants from the model; it names them, by what is wrong on which line.
+that only the mutant takes. A trace tells many mutants from the model; it names those for which it is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vtpm_model.core import Action, Disabled, Spec
+from vtpm_model.core import Action, Spec
 from vtpm_proofs.campaign import plan
-from vtpm_proofs.distinguish import Difference, Distinction, Grounds
+from vtpm_proofs.distinguish import Difference, tells_apart
+from vtpm_proofs.mutants import Mutated, Verdict
 from vtpm_proofs.mutations import Mutation
 from vtpm_proofs.overlay import actions_using, replaced
 from vtpm_traces import itf
+from vtpm_traces.files import BadInput, shown
 from vtpm_traces.itf import INIT, Expect, Moment, Trace
 from vtpm_traces.replay import replay
 
@@ -24,10 +26,13 @@ FOLDERS = {Expect.ACCEPT: "accept", Expect.REJECT: "reject"}
 
 SUFFIX = ".itf.json"
 
+Told = tuple[Trace, frozenset[str]]
+"""A trace and all the mutants that it tells from the model."""
+
 
 @dataclass
 class Pins:
-    """The traces that were made, and the mutants that none of them tells from the model."""
+    """The traces that are to be kept, and the mutants that none of them tells from the model."""
 
     traces: list[Trace] = field(default_factory=list)
     unpinned: list[str] = field(default_factory=list)
@@ -38,90 +43,102 @@ def pin_of(system: str, mutation: Mutation) -> str:
     return f"{system}/{mutation.name} [{mutation.pinned}]"
 
 
-def make(systems: Mapping[str, Spec[Any]], say: Callable[[str], None] = lambda line: None) -> Pins:
-    """Find the traces for all mutants of the systems, the mutants that need long runs first."""
-    pins = Pins()
-    left: list[tuple[str, Mutation]] = plan(systems)
+def id_of(pin: str) -> str:
+    """`system/module.function: mistake`, of a pin."""
+    return pin.rpartition(" [")[0]
+
+
+def make(
+    systems: Mapping[str, Spec[Any]],
+    kept: Iterable[Trace] = (),
+    excused: Collection[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> Pins:
+    """As few traces as tell all mutants of the systems from the model: kept ones, and new ones where these do not do.
+
+    `excused` are the mutants, by `system/module.function: mistake`, for which none is looked for.
+    """
+    every = _Mutants(systems, excused)
+    told = [
+        (trace, every.told_by(trace))
+        for trace in kept
+        if trace.specification in systems and replay(systems[trace.specification], trace).holds
+    ]
+    left = every.mutants.keys() - {pin for _, pins in told for pin in pins}
+    say(f"{len(told)} kept traces tell all but {len(left)} of {len(every.mutants)} mutants from the model")
     for name, spec in systems.items():
-        here = [item for item in left if item[0] == name or actions_using(spec, item[1].function)]
-        if not here:
-            continue
-        left = [item for item in left if item not in here]
-        grounds = Grounds(spec)
-        traces, missed = _of_system(spec, here, grounds)
-        later = list(systems.values())[list(systems).index(name) + 1 :]
-        for item in missed:
-            if any(actions_using(other, item[1].function) for other in later):
-                left.append(item)
-            else:
-                pins.unpinned.append(pin_of(*item))
-        pins.traces += traces
-        say(f"{name}: {len(here)} mutants, {len(traces)} traces, {len(missed)} not told apart")
-    return pins
+        here = [pin for pin, mutation in every.mutants.items() if pin in left and every.changes(name, pin)]
+        if here:
+            mutated = Mutated(spec)
+            for trace in [trace for trace, _ in told if trace.specification == name]:
+                mutated.grounds.follow(trace)
+            for pin in here:
+                verdict = mutated.told(every.mutants[pin]) if pin in left else None
+                if verdict is not None and verdict.run:
+                    trace = _trace(spec, every.changes(name, pin), verdict)
+                    mutated.grounds.follow(trace)
+                    told.append((trace, every.told_by(trace)))
+                    left -= told[-1][1]
+            say(f"{name}: {len(here)} of them looked at, {len(left)} left")
+    return Pins(_fewest(told), sorted(left))
 
 
-def _of_system(
-    spec: Spec[Any], mutants: list[tuple[str, Mutation]], grounds: Grounds
-) -> tuple[list[Trace], list[tuple[str, Mutation]]]:
-    found: list[tuple[Distinction, str, dict[str, Action[Any]]]] = []
-    missed: list[tuple[str, Mutation]] = []
-    for system, mutation in mutants:
-        changed = replaced(spec, mutation.function, mutation.build())
-        difference = next(grounds.differences(changed), None)
-        if difference is None:
-            missed.append((system, mutation))
-        else:
-            found.append((difference, pin_of(system, mutation), changed))
-    found.sort(key=lambda one: (-len(grounds.run(one[0])), one[1]))
-    traces: list[Trace] = []
-    for difference, pin, changed in found:
-        for index, trace in enumerate(traces):
-            if tells_apart(spec, trace, changed):
-                traces[index] = replace(trace, pins=(*trace.pins, pin))
-                break
-        else:
-            traces.append(_trace(spec, grounds, difference, pin))
-    return traces, missed
+class _Mutants:
+    """The mutants of some systems, by their pins, and what each changes."""
+
+    def __init__(self, systems: Mapping[str, Spec[Any]], excused: Collection[str]) -> None:
+        self.systems = systems
+        pins = {pin_of(system, mutation): mutation for system, mutation in plan(systems)}
+        self.mutants = {pin: mutation for pin, mutation in pins.items() if id_of(pin) not in excused}
+        self._changes: dict[tuple[str, str], dict[str, Action[Any]]] = {}
+
+    def changes(self, system: str, pin: str) -> dict[str, Action[Any]]:
+        """The actions of a system that a mutant changes, by name, changed."""
+        found = self._changes.get((system, pin))
+        if found is None:
+            mutation, spec = self.mutants[pin], self.systems[system]
+            used = actions_using(spec, mutation.function)
+            found = replaced(spec, mutation.function, mutation.build()) if used else {}
+            self._changes[system, pin] = found
+        return found
+
+    def told_by(self, trace: Trace) -> frozenset[str]:
+        """The mutants that a trace tells from the model."""
+        system = trace.specification
+        return frozenset(
+            pin for pin in self.mutants if tells_apart(self.systems[system], trace, self.changes(system, pin))
+        )
 
 
-def _trace(spec: Spec[Any], grounds: Grounds, difference: Distinction, pin: str) -> Trace:
+def _fewest(told: Iterable[Told]) -> list[Trace]:
+    """Of the traces, few that tell as much: whatever tells most of the rest comes first, of two the shorter one."""
+    rest = sorted(told, key=lambda one: (len(one[0].moments), one[0].title))
+    left = {pin for _, pins in rest for pin in pins}
+    chosen = []
+    while left:
+        trace, pins = max(rest, key=lambda one: len(one[1] & left))
+        chosen.append(replace(trace, pins=tuple(sorted(pins & left))))
+        left -= pins
+    return chosen
+
+
+def _trace(spec: Spec[Any], changed: Mapping[str, Action[Any]], verdict: Verdict) -> Trace:
+    """The run that tells a mutant from the model, its last step as the model takes it, or as only the mutant does."""
     moments = [Moment(INIT, {}, spec.init())]
-    run = grounds.run(difference)
-    for move in run[:-1]:
-        after = spec.action(move.action).run(moments[-1].state, **move.picks)
-        moments.append(Moment(move.action, move.picks, after))
-    reject = difference.kind is Difference.ALLOWS_MORE
-    last = difference.found if reject else difference.expected
-    moments.append(Moment(run[-1].action, run[-1].picks, last))
+    *way, last = verdict.run
+    for move in way:
+        moments.append(Moment(move.action, move.picks, spec.action(move.action).run(moments[-1].state, **move.picks)))
+    reject = verdict.kind == Difference.ALLOWS_MORE.value
+    action = changed[last.action] if reject else spec.action(last.action)
+    moments.append(Moment(last.action, last.picks, action.run(moments[-1].state, **last.picks)))
     told = "cannot happen" if reject else "happens just so"
     return Trace(
         specification=spec.name,
-        title=f"After {len(run) - 1} steps {run[-1].action} {told}",
+        title=f"After {len(way)} steps {last.action} {told}",
         expect=Expect.REJECT if reject else Expect.ACCEPT,
         moments=tuple(moments),
-        pins=(pin,),
-        provenance={"made_by": "vtpmspec trace pin"},
+        provenance={"made_by": "vtpmspec record"},
     )
-
-
-def tells_apart(spec: Spec[Any], trace: Trace, changed: Mapping[str, Action[Any]]) -> bool:
-    """Whether a specification with these actions changed does not do what the trace expects; the model does."""
-    if spec.name != trace.specification:
-        return False
-    last = len(trace.moments) - 1
-    for number in range(1, last + 1):
-        moment = trace.moments[number]
-        action = changed.get(moment.action)
-        if action is None:
-            continue
-        try:
-            same = action.run(trace.moments[number - 1].state, **moment.picks) == moment.state
-        except (Disabled, AttributeError, TypeError, ValueError):  # a mutant may make no sense at all
-            same = False
-        should = trace.expect is Expect.ACCEPT or number < last
-        if same != should:
-            return True
-    return False
 
 
 def file_name(trace: Trace, spec: Spec[Any]) -> str:
@@ -137,7 +154,7 @@ def write(pins: Pins, systems: Mapping[str, Spec[Any]], folder: Path) -> tuple[i
         wanted[folder / FOLDERS[trace.expect] / file_name(trace, spec)] = trace, spec
     stale = [path for name in FOLDERS.values() for path in (folder / name).glob(f"*{SUFFIX}") if path not in wanted]
     for path, (trace, spec) in wanted.items():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         itf.write(path, trace, spec)
     for path in stale:
         path.unlink()
@@ -149,8 +166,30 @@ def read(folder: Path, systems: Mapping[str, Spec[Any]]) -> Iterator[tuple[Path,
     for name in FOLDERS.values():
         for path in sorted((folder / name).glob(f"*{SUFFIX}")):
             file = itf.read_file(path)
-            spec = systems[file.specification or ""]
+            spec = systems.get(file.specification or "")
+            if spec is None:
+                raise BadInput(f"{path.name} is of {shown(file.specification)}; there are {', '.join(systems)}")
             yield path, itf.to_trace(file, spec), spec
+
+
+def readable(folder: Path, systems: Mapping[str, Spec[Any]]) -> Iterator[Trace]:
+    """Of the traces that are kept below a folder those that fit the systems as they are now."""
+    for name in FOLDERS.values():
+        for path in sorted((folder / name).glob(f"*{SUFFIX}")):
+            try:
+                file = itf.read_file(path)
+                yield itf.to_trace(file, systems[file.specification or ""])
+            except (BadInput, KeyError):
+                continue
+
+
+def by_mutant(folder: Path, systems: Mapping[str, Spec[Any]]) -> dict[str, list[Trace]]:
+    """The kept traces that name each mutant, by `system/module.function: mistake`. Raises BadInput."""
+    found: dict[str, list[Trace]] = {}
+    for _, trace, _ in read(folder, systems):
+        for pin in trace.pins:
+            found.setdefault(id_of(pin), []).append(trace)
+    return found
 
 
 def problems(folder: Path, systems: Mapping[str, Spec[Any]], explained: Iterable[str] = ()) -> Iterator[str]:
@@ -159,7 +198,7 @@ def problems(folder: Path, systems: Mapping[str, Spec[Any]], explained: Iterable
     `explained` are the mutants, by `system/module.function: mistake`, that need none.
     """
     mutants = {pin_of(system, mutation): mutation for system, mutation in plan(systems)}
-    missing = {pin for pin in mutants if pin.rpartition(" [")[0] not in set(explained)}
+    missing = {pin for pin in mutants if id_of(pin) not in set(explained)}
     count = 0
     for path, trace, spec in read(folder, systems):
         count += 1

@@ -1,31 +1,21 @@
-"""Finds runs to paths that an ordinary search does not meet: from known states, towards what a path still lacks.
-
-A path is a conjunction of conditions. The search goes on, by turns, from the state that leaves the fewest of them unmet
-and from one that is new among those as far away; so it finds its way to rare places, such as a backend that maps the
-page of a frontend that keeps no rule.
-"""
+"""Finds runs to paths that an ordinary search does not meet, and tells which paths a step takes."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, Protocol
 
-from vtpm_model.core import Action, Disabled
+from vtpm_model.core import Action
 from vtpm_proofs import bounds as limits
 from vtpm_proofs import terms
+from vtpm_proofs.bounded import run_to
 from vtpm_proofs.explore import Atlas, Move
-from vtpm_proofs.leaves import Flat, flatten
+from vtpm_proofs.leaves import flatten
 from vtpm_proofs.solvers import UNSAT, start
 from vtpm_proofs.symbolic import flat_terms
 from vtpm_proofs.system import System, Way
 from vtpm_proofs.terms import Term
-
-EXPANDED = 1_500
-"""How many states are looked around for one path."""
 
 
 class Witnesses:
@@ -98,11 +88,10 @@ class Place:
     conditions: tuple[Term, ...]
 
 
-def pursue(atlas: Atlas, system: System, expanded: int = EXPANDED) -> Atlas:
+def pursue(atlas: Atlas, system: System) -> Atlas:
     """Add runs to the paths that no step from the states of an atlas takes; the same atlas."""
     solver = start("z3")
     solver.add(system.hypotheses)
-    missing: list[Way] = []
     for action in atlas.spec.actions:
         witnesses = Witnesses(system, action)
         for state in atlas.states:
@@ -110,120 +99,20 @@ def pursue(atlas: Atlas, system: System, expanded: int = EXPANDED) -> Atlas:
                 break
             for picks in limits.choices(action, atlas.bounds.wider):
                 witnesses.note(state, picks)
-        missing += [way for way in witnesses.missing if solver.check(way.conditions) != UNSAT]
-    while missing:
-        left = [way for way in missing if not find(atlas, system, way, expanded)]
-        if len(left) == len(missing):
-            break
-        missing = left  # what was found now may be on the way to the rest
+        for way in witnesses.missing:
+            if solver.check(way.conditions) != UNSAT:
+                find(atlas, system, way)
     return atlas
 
 
-def find(atlas: Atlas, system: System, goal: Goal, expanded: int = EXPANDED) -> bool:
-    """Whether a state that meets the goal was found, and added as the last one, with the run to it."""
-    unmet = _unmet(system, goal)
-    wide = [flatten(tuple(picks.values())) for picks in limits.choices(goal.action, atlas.bounds.wider)]
+def find(atlas: Atlas, system: System, goal: Goal) -> tuple[int, Move] | None:
+    """The state that a goal asks for, by its number, and the goal's action with the picks that meet it there.
 
-    caps = [(attrgetter(path), most) for path, most in atlas.bounds.fields.items()]
-    moves = [
-        (action, picks, Move(action.name, picks))
-        for action in atlas.spec.actions
-        for picks in limits.choices(action, atlas.bounds)
-    ]
-    came: dict[Any, tuple[Any, Move] | None] = dict.fromkeys(atlas.states)
-    order = itertools.count()
-    newness = _Novelty()
-    near: list[tuple[int, int, int, Any, Flat]] = []
-    new: list[tuple[int, int, int, Any, Flat]] = []
-
-    def put(state: Any, depth: int, beside: Flat | None) -> bool:
-        flat = flatten(state)
-        far = min([unmet(flat, picks) for picks in wide])
-        number = next(order)
-        heapq.heappush(near, (far, depth, number, state, flat))
-        novelty = newness(flat, far, beside)
-        if novelty < 2:
-            heapq.heappush(new, (novelty, far, number, state, flat))
-        return far == 0
-
-    for state in atlas.states:
-        put(state, 0, None)
-    done: set[Any] = set()
-    for turn in range(expanded):
-        queue = new if turn % 2 and new else near
-        if not queue:
-            break
-        *_, state, flat = heapq.heappop(queue)
-        if state in done:
-            continue
-        done.add(state)
-        depth = 0 if came[state] is None else 1
-        for action, picks, move in moves:
-            try:
-                after = action.run(state, **picks)
-            except Disabled:
-                continue
-            if after in came or any(get(after) > most for get, most in caps):
-                continue
-            came[after] = (state, move)
-            if put(after, depth + 1, flat):
-                _add(atlas, came, after)
-                return True
-    return False
-
-
-class _Novelty:
-    """How new a state is among those as far away: 0 with a value never met in its leaf, 1 with a pair, else 2."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[tuple[int, int], int] = {}
-        self._values: dict[int, set[int]] = {}
-        self._pairs: dict[int, set[int]] = {}
-
-    def __call__(self, flat: Flat, far: int, beside: Flat | None) -> int:
-        """`beside`: the state before; only pairs with a value that it does not have are looked at, none without it."""
-        numbers = self._numbers
-        found = [numbers.setdefault((at, value), len(numbers)) for at, value in enumerate(flat)]
-        values, pairs = self._values.setdefault(far, set()), self._pairs.setdefault(far, set())
-        known = len(values)
-        values.update(found)
-        before = len(pairs)
-        if beside is not None:
-            for at, one in enumerate(found):
-                if flat[at] != beside[at]:
-                    pairs.update([(one << 20) | other if one < other else (other << 20) | one for other in found])
-        return 0 if len(values) > known else 1 if len(pairs) > before else 2
-
-
-def _unmet(system: System, way: Goal) -> Callable[[Flat, Flat], int]:
-    """How many of the conditions a state and some picks leave unmet."""
-    names = [term.name for term in flat_terms(system.before)]
-    picked = [term.name for name in way.action.picks for term in flat_terms(way.picks[name])]
-    parts = [part for condition in way.conditions for part in _parts(condition)]
-    tests = [compiled(part, [*names, *picked]) for part in parts]
-    return lambda flat, picks: sum([not test(*flat, *picks) for test in tests])
-
-
-def _parts(condition: Term) -> list[Term]:
-    """What a condition is the conjunction of."""
-    if condition.op == "and":
-        return [part for child in condition.children for part in _parts(child)]
-    if condition.op == "not" and condition.children[0].op == "or":
-        return [part for child in condition.children[0].children for part in _parts(terms.negation(child))]
-    return [condition]
-
-
-def _add(atlas: Atlas, came: Mapping[Any, tuple[Any, Move] | None], state: Any) -> None:
-    """Put a state, and those on the way to it, into an atlas."""
-    back: list[tuple[Any, Move]] = []
-    at = state
-    while (step := came[at]) is not None:
-        back.append((at, step[1]))
-        at = step[0]
-    number = atlas.index[at]
-    for reached, move in reversed(back):
-        atlas.index[reached] = len(atlas.states)
-        atlas.states.append(reached)
-        atlas.parents.append(number)
-        atlas.via.append(move)
-        number = atlas.index[reached]
+    The run to the state is put into the atlas; None if no run was found.
+    """
+    found = run_to(system, goal.action, goal.picks, goal.conditions)
+    if found is None:
+        return None
+    run, picks = found
+    number = atlas.follow((Move(step.name, step.picks), state) for step, state in run.steps)
+    return number, Move(goal.action.name, picks)

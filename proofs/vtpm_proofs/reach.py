@@ -15,15 +15,12 @@ from typing import Any
 
 from vtpm_model.core import Action, Disabled, Spec
 from vtpm_proofs import bounds as limits
-from vtpm_proofs import terms
+from vtpm_proofs.bounded import run_to
 from vtpm_proofs.distinguish import Grounds
 from vtpm_proofs.explore import Move
-from vtpm_proofs.leaves import flatten
 from vtpm_proofs.pursue import Witnesses
 from vtpm_proofs.solvers import UNSAT, start
-from vtpm_proofs.symbolic import decode, flat_terms
 from vtpm_proofs.system import System, Way
-from vtpm_proofs.terms import Term
 
 UNREACHED = Path(__file__).with_name("data") / "unreached.json"
 
@@ -83,49 +80,25 @@ def _of_action(system: System, action: Action[Any], grounds: Grounds) -> list[Wi
     for way in ways:
         how, run = "search", runs.get(way.label)
         if run is None:
-            how, run = by_solver(system, way, grounds)
+            how, run = by_solver(system, way)
         made.append(Witness(system.spec.name, action.name, decisions_of(way), run, how))
     return made
 
 
-ASKED = 300
-"""In how many states the solver is asked for picks that take a path."""
+def by_solver(system: System, way: Way) -> tuple[str, tuple[Move, ...] | None]:
+    """A run that takes a path, found by unrolling the steps; or that there can be none.
 
-
-def by_solver(system: System, way: Way, grounds: Grounds) -> tuple[str, tuple[Move, ...] | None]:
-    """A run that takes a path, found with picks of any value from states of the search; or that there can be none.
-
-    First the path is asked for in any state where all facts and lemmas hold. Then known states are tried, in each the
-    solver choosing the picks.
+    First the path is asked for in any state where all facts and lemmas hold.
     """
     solver = start("z3")
     solver.add(system.hypotheses)
     if solver.check(way.conditions) == UNSAT:
         return "impossible", None
-    condition = terms.conjunction(way.conditions)
-    names = flat_terms(system.before)
-    picked = [term for name in way.action.picks for term in flat_terms(way.picks[name])]
-    if not picked:
+    found = run_to(system, way.action, way.picks, way.conditions)
+    if found is None:
         return "none", None
-    asked: set[Term] = set()
-    for number, state in enumerate(grounds.atlas.states):
-        values = {term: _constant(term, value) for term, value in zip(names, flatten(state), strict=True)}
-        left = terms.rewrite(condition, values)
-        if left is terms.FALSE or left in asked:
-            continue
-        asked.add(left)
-        if len(asked) > ASKED:
-            break
-        free = start("z3")
-        if free.check((left,)) != UNSAT:
-            model = free.model(picked)
-            picks = {name: decode(sort, way.picks[name], model) for name, sort in way.action.picks.items()}
-            return "solver", (*grounds.atlas.run_to(number), Move(way.action.name, picks))
-    return "none", None
-
-
-def _constant(term: Term, value: int) -> Term:
-    return terms.constant(bool(value) if term.sort == terms.BOOL else value)
+    run, picks = found
+    return "solver", (*[Move(step.name, step.picks) for step, _ in run.steps], Move(way.action.name, picks))
 
 
 def explained() -> dict[str, str]:

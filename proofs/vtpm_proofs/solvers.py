@@ -12,6 +12,9 @@ UNSAT: Final = "unsat"
 SAT: Final = "sat"
 UNKNOWN: Final = "unknown"
 
+MOST: Final = 20_000_000
+"""What one check may cost cvc5 at the very most, in its resource units."""
+
 
 class Solver(Protocol):
     """What the methods need of a solver. Assertions are undone by `pop`, in order."""
@@ -30,7 +33,7 @@ class Solver(Protocol):
     def check(self, more: Iterable[Term] = (), limit: int = 0) -> str:
         """Whether the assertions, and more, can be true together: sat, unsat or unknown.
 
-        `limit` bounds the cost, 0 leaves it open; a check that reaches it is unknown.
+        `limit` bounds the cost, 0 leaves it open; a check that costs more is unknown.
         """
 
     def model(self, variables: Iterable[Term]) -> dict[str, Value]:
@@ -104,6 +107,7 @@ class Cvc5:
         self._translate = translate
         self._solver.setOption("incremental", "true")
         self._solver.setOption("produce-models", "true")
+        self._solver.setOption("rlimit-per", str(MOST))  # it takes no other limit once it has begun
         self._solver.setLogic("QF_LIA")
         self._cost = 0
 
@@ -118,10 +122,11 @@ class Cvc5:
         self._solver.pop()
 
     def check(self, more: Iterable[Term] = (), limit: int = 0) -> str:
-        # cvc5 takes a limit only before its first check, so a limit in Z3's unit is none of its business.
         before = self._spent()
         result = self._solver.checkSatAssuming(*[self._translate(term) for term in more])
         self._cost = self._spent() - before
+        if limit and self._cost > limit:
+            return UNKNOWN
         return UNSAT if result.isUnsat() else SAT if result.isSat() else UNKNOWN
 
     def model(self, variables: Iterable[Term]) -> dict[str, Value]:

@@ -35,7 +35,7 @@ REASONS = Path(__file__).with_name("data") / "undecided.json"
 @dataclass(frozen=True)
 class Second:
     """What the second proof of a fact came to. `view`: how many leaves of the state Spacer saw; `clauses`: of its
-    invariant; `checks`: one-step queries that confirmed it."""
+    invariant, which is SMT-LIB text; `checks`: one-step queries that confirmed it."""
 
     system: str
     fact: str
@@ -45,6 +45,7 @@ class Second:
     checks: int = 0
     seconds: float = 0.0
     reason: str = ""
+    invariant: str = ""
 
     @property
     def name(self) -> str:
@@ -76,26 +77,43 @@ def prove_again(
         yield attempt.at(fact, seconds)
 
 
-def never(system: System, conditions: tuple[Term, ...], seconds: float = 10.0) -> bool:
-    """Whether it is shown that no reachable state meets the conditions: facts and lemmas are taken for granted here.
+def never(system: System, conditions: tuple[Term, ...], seconds: float = 60.0) -> str | None:
+    """An invariant, as SMT-LIB text, which shows that no reachable state meets the conditions; None if none was found.
 
-    Spacer is first shown the fields that the conditions speak of, then those, too, that decide how these change.
+    Facts and lemmas are taken for granted here. Spacer is first shown the fields that the conditions speak of, then
+    those, too, that decide how these change.
     """
     fields = flat_terms(system.before)
-    ways = [way for action in system.spec.actions for way in system.ways(action)]
     wanted = frozenset().union(*(terms.support(condition) for condition in conditions))
-    given = list(system.hypotheses)
     for _ in range(2):
         view = [term for term in fields if term in wanted]
-        question = _Question(system, ways, view, given, [(None, terms.negation(terms.conjunction(conditions)))])
-        if question.asked(seconds).verdict == SAFE:
-            return True
-        for way in ways:
+        question = _that_never(system, conditions, view)
+        found = question.asked(seconds)
+        if found.verdict == SAFE:
+            return found.invariant
+        for way in question.ways:
             moved = system.moved(way)
             if not wanted.isdisjoint(moved):
                 spoken = [*way.conditions, *[moved[term] for term in view if term in moved]]
                 wanted |= frozenset().union(*(terms.support(term) for term in spoken))
-    return False
+    return None
+
+
+def shows(system: System, conditions: tuple[Term, ...], invariant: str) -> bool:
+    """Whether an invariant that was found before shows again that no reachable state meets the conditions."""
+    question = _that_never(system, conditions, [])
+    names = {term.name: to_z3(term) for term in question.fields}
+    try:
+        (read,) = question.z3.parse_smt2_string(f"(assert {invariant})", decls=names)
+    except (ValueError, question.z3.Z3Exception):  # it speaks of fields that there are no more
+        return False
+    return question.confirmed(read) is not None
+
+
+def _that_never(system: System, conditions: tuple[Term, ...], view: list[Term]) -> _Question:
+    ways = [way for action in system.spec.actions for way in system.ways(action)]
+    claims: list[tuple[Way | None, Term]] = [(None, terms.negation(terms.conjunction(conditions)))]
+    return _Question(system, ways, view, list(system.hypotheses), claims)
 
 
 class _Attempt:
@@ -199,7 +217,7 @@ class _Question:
         checks = self.confirmed(invariant)
         if checks is None:
             return Second("", "", UNDECIDED, clauses=clauses, reason="its invariant could not be confirmed")
-        return Second("", "", SAFE, clauses=clauses, checks=checks)
+        return Second("", "", SAFE, clauses=clauses, checks=checks, invariant=invariant.sexpr())
 
     def confirmed(self, invariant: Any) -> int | None:
         """How many queries confirm the invariant on the whole system; None if one does not."""

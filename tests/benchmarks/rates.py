@@ -73,9 +73,9 @@ def steps() -> int:
 
 
 def mutants() -> int:
-    """Judge the first mutants of the ring, its states met before; so many mutants."""
+    """Judge the first mutants of the ring by proofs, nothing known of what killed them; so many mutants."""
     some = mutations_of(RING)[:60]
-    return sum(bool(MUTATED.judge(one).fate) for one in some)
+    return sum(bool(MUTATED.noticed(one).fate) for one in some)
 
 
 MUTATED = Mutated(RING)

@@ -65,7 +65,8 @@ def test_a_system_whose_name_has_a_dot_is_found_before_a_fact() -> None:
         (("prove", "--solver", ""), "''"),
         (("prove", "--slice", "0/2"), "'0/2'"),
         (("prove", "--slice", "half"), "'half'"),
-        (("prove", "toy", "--record-costs"), "--record-costs"),
+        (("record", "toys"), "'toys'"),
+        (("record", "toy.no_wakeup_is_lost"), "'toy.no_wakeup_is_lost'"),
         (("list", "toys"), "'toys'"),
         (("explain", "toys.no_wakeup_is_lost"), "'toys'"),
         (("explain", "nothing_at_all"), "'nothing_at_all'"),
@@ -159,13 +160,16 @@ def test_costs_are_recorded_and_a_proof_that_became_dear_is_told(
 ) -> None:
     manifest = tmp_path / "limits.json"
     monkeypatch.setattr(limits, "MANIFEST", manifest)
-    assert run("prove", "--record-costs").exit_code == 0
+    assert run("record", "--only", "costs").exit_code == 0
     recorded = json.loads(manifest.read_text())
-    assert set(recorded["rlimit"]) == set(SYSTEMS)
+    assert {solver: set(systems) for solver, systems in recorded["costs"].items()} == {
+        "z3": set(SYSTEMS),
+        "cvc5": set(SYSTEMS),
+    }
     assert "dearer than recorded" not in run("prove", "--no-cache").stdout
     monkeypatch.setattr(limits, "FLOOR", 0)
-    cheap = {name: dict.fromkeys(facts, 10) for name, facts in recorded["rlimit"].items()}
-    manifest.write_text(json.dumps(recorded | {"rlimit": cheap}))
+    cheap = {name: dict.fromkeys(facts, 10) for name, facts in recorded["costs"]["z3"].items()}
+    manifest.write_text(json.dumps(recorded | {"costs": {"z3": cheap}}))
     said = run("prove", "--no-cache", "--depth", "0")
     assert "dearer than recorded" in said.stdout
     assert said.exit_code == 1  # beyond the ceiling nothing is known

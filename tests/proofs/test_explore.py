@@ -130,6 +130,6 @@ def test_counts_are_kept_and_a_changed_one_is_told_with_the_way_to_record_it(man
     assert explore.compare("toy", count) is None
     said = explore.compare("toy", count | {"states": 7})
     assert said == (
-        "toy: not what is on record: states 1693 -> 7; if the model was meant to change: vtpmspec explore toy --record"
+        "toy: not what is on record: states 1693 -> 7; if the model was meant to change: vtpmspec record toy"
     )
     assert set(json.loads(manifest.read_text())["systems"]) == {"other", "toy"}

@@ -10,21 +10,30 @@ import pytest
 from tests.proofs.toy_mistakes import KEEPS_ITS_JOB
 from tests.proofs.toy_ring import FRONTEND, TOY, Toy, a_job_is_of_the_mapping, no_wakeup_is_lost
 
-from vtpm_model.core import Disabled, Spec, action, always, negate, replace, require
-from vtpm_proofs import campaign
-from vtpm_proofs.campaign import Campaign, distinguishing, run
+from vtpm_model.core import Actor, Disabled, Spec, action, always, implies, negate, replace, require
+from vtpm_proofs import campaign, pins
+from vtpm_proofs.campaign import Campaign, run
+from vtpm_proofs.distinguish import tells_apart
 from vtpm_proofs.explore import replay
-from vtpm_proofs.mutants import INDUCTION, LIVENESS, SURVIVES, TRACE, Mutated, Verdict, mutations_of
+from vtpm_proofs.kills import Killer
+from vtpm_proofs.mutants import INDUCTION, LIVENESS, MISTAKE, SURVIVES, TRACE, Mutated, Verdict, mutations_of
 
 
 @cache
 def judged() -> Campaign:
-    return run({"toy": TOY}, {KEEPS_ITS_JOB.name: KEEPS_ITS_JOB}, jobs=1)
+    return run({"toy": TOY}, VARIANTS, jobs=1)
 
 
 def verdict(name: str) -> Verdict:
     (found,) = [v for v in judged().verdicts if v.name == f"toy_ring.{name}"]
     return found
+
+
+VARIANTS = {KEEPS_ITS_JOB.name: KEEPS_ITS_JOB}
+
+
+def known(found: Campaign) -> list[tuple[str, str, str]]:
+    return [(v.id, v.fate, v.by) for v in found.verdicts]
 
 
 @pytest.fixture(autouse=True)
@@ -59,25 +68,89 @@ def test_a_guard_that_others_imply_survives_and_is_shown_equivalent() -> None:
 
 def test_every_run_tells_the_mutant_from_the_model() -> None:
     mutated = Mutated(TOY)
-    mutations = {mutation.name: mutation for mutation in mutations_of(TOY)}
     told = 0
-    for found in judged().verdicts:
+    kinds = {(False, True): "allows more", (True, False): "allows less", (True, True): "does other"}
+    for mutation in mutations_of(TOY):
+        found = mutated.told(mutation)
         if not found.run:
             continue
         told += 1
         *_, before = replay(TOY, found.run[:-1])
         last = found.run[-1]
-        action_changed = mutated.changes(mutations[found.name])[last.action]
         outcomes = []
-        for one in (TOY.action(last.action), action_changed):
+        for one in (TOY.action(last.action), mutated.changes(mutation)[last.action]):
             try:
                 outcomes.append(one(before, **last.picks))
             except Disabled:
                 outcomes.append(None)
         assert outcomes[0] != outcomes[1]
-        kinds = {(False, True): "allows more", (True, False): "allows less", (True, True): "does other"}
         assert found.kind == kinds[outcomes[0] is not None, outcomes[1] is not None]
     assert told > 80
+
+
+def test_what_killed_a_mutant_kills_it_again_and_nothing_else_is_believed() -> None:
+    kills = judged().kills()
+    again = run({"toy": TOY}, VARIANTS, kills=kills, jobs=1)
+    assert known(again) == known(judged())
+    assert set(again.soles) == set(judged().soles)
+    by_proof = sum(killer.method in (INDUCTION, LIVENESS) for killer in kills.mutants.values())
+    assert again.again == by_proof > 40
+    lies = {name: Killer(INDUCTION, "toy", "frontend_submits", "no_wakeup_is_lost") for name in kills.mutants}
+    doubted = run({"toy": TOY}, VARIANTS, kills=changed(kills, mutants=lies), jobs=1)
+    assert {v.id: v.fate for v in doubted.verdicts} == {v.id: v.fate for v in judged().verdicts}
+
+
+def test_a_trace_that_names_a_mutant_kills_it_only_if_it_tells_it_from_the_model() -> None:
+    made = pins.make({"toy": TOY})
+    survivors = {v.id for v in judged().verdicts if v.fate == SURVIVES}
+    assert survivors <= {pins.id_of(pin) for pin in made.unpinned}
+    pinned = {pins.id_of(pin): [trace] for trace in made.traces for pin in trace.pins}
+    quick = run({"toy": TOY}, VARIANTS, kills=judged().kills(), pinned=pinned, jobs=1)
+    assert quick.again == len(quick.verdicts) - quick.count().get(SURVIVES, 0)
+    first = next(trace for trace in made.traces if trace.pins)
+    stubborn = next(mutation for mutation in mutations_of(TOY) if f"toy/{mutation.name}" not in str(first.pins))
+    mutated = Mutated(TOY)
+    assert (mutated.told_by(stubborn, [first]) is None) != tells_apart(TOY, first, mutated.changes(stubborn))
+
+
+def in_order(s: Toy) -> bool:
+    return (s.job <= s.request) & (s.job <= s.request + 1)
+
+
+@always()
+def a_job_was_asked_for(s: Toy) -> bool:
+    """Said twice, the second time more loosely."""
+    return implies(s.busy, in_order(s))
+
+
+@action(by=Actor.BACKEND, owed=True)
+def backend_wakes(s: Toy) -> Toy:
+    """Takes up what nobody has asked for yet."""
+    require(s.to_backend)
+    require(s.mapped != 0)
+    return replace(s, to_backend=False, busy=True, job=s.request + 1, job_epoch=s.mapped)
+
+
+SAID: Spec[Any] = changed(TOY, name="said", facts=(*TOY.facts, a_job_was_asked_for))
+HASTY: Spec[Any] = SAID.variant("hasty", doc="The backend runs ahead.", replaced=(backend_wakes,))
+
+
+def test_a_mistake_in_what_only_facts_use_makes_a_proof_fail_lets_a_mistake_pass_or_is_equivalent() -> None:
+    found = run({"said": SAID}, {HASTY.name: HASTY}, jobs=1)
+    own = {v.name.partition(": ")[2]: v.fate for v in found.verdicts if "in_order" in v.name}
+    whole = "(s.job <= s.request) & (s.job <= s.request + 1)"
+    assert own == {
+        "takes s.job <= s.request for s.job < s.request": INDUCTION,
+        f"leaves s.job <= s.request out of {whole}": MISTAKE,
+        f"leaves s.job <= s.request + 1 out of {whole}": SURVIVES,
+        "takes s.job <= s.request + 1 for s.job < s.request + 1": SURVIVES,
+        "takes s.request for s.request + 1": SURVIVES,
+    }
+    equivalent = [line for line in found.complaints if "is equivalent" in line and "in_order" in line]
+    assert len(equivalent) == 3
+    again = run({"said": SAID}, {HASTY.name: HASTY}, kills=found.kills(), jobs=1)
+    assert known(again) == known(found)
+    assert again.again > found.again
 
 
 def test_a_survivor_needs_a_reason_and_a_reason_a_survivor(no_reasons: Path) -> None:
@@ -130,9 +203,6 @@ def test_facts_are_given_the_mutants_that_they_kill_alone() -> None:
 
 
 def test_two_processes_find_what_one_finds() -> None:
-    def known(found: Campaign) -> list[tuple[str, str, str]]:
-        return [(v.id, v.fate, v.by) for v in found.verdicts]
-
     assert known(run({"toy": TOY}, jobs=2)) == known(judged())
 
 
@@ -141,12 +211,6 @@ def test_a_system_without_its_lemma_has_more_survivors_to_prove() -> None:
     fewer = changed(TOY, lemmas=tuple(one for one in TOY.lemmas if one is not a_job_is_of_the_mapping))
     told = {v.name for v in judged().verdicts if v.fate == SURVIVES}
     mutated = Mutated(fewer)
-    assert all(mutated.judge(m).fate in (SURVIVES, INDUCTION, LIVENESS) for m in mutations_of(fewer) if m.name in told)
-
-
-def test_the_source_of_traces_gives_runs_that_replay() -> None:
-    found = list(distinguishing({"toy": TOY}, jobs=1))
-    assert {kind for *_, kind in found} == {"allows more", "allows less", "does other"}
-    for _, pinned, steps, _ in found:
-        assert pinned
-        assert list(replay(TOY, steps[:-1]))
+    found = [mutated.noticed(m).fate for m in mutations_of(fewer) if m.name in told]
+    assert found
+    assert set(found) <= {SURVIVES, INDUCTION, LIVENESS}

@@ -152,12 +152,13 @@ def test_a_fact_that_tells_unknowns_from_values_is_found_out() -> None:
         prove(changed(TOY, facts=(nothing_is_asked,)))
 
 
-def test_a_proof_that_costs_too_much_is_unknown_not_true() -> None:
+@pytest.mark.parametrize("solver", BOTH)
+def test_a_proof_that_costs_too_much_is_unknown_not_true(solver: str) -> None:
     class Mean(Limits):
-        def ceiling(self, obligation: Any) -> int:
+        def ceiling(self, obligation: Any, solver: str = "") -> int:
             return 1
 
-    verdicts = {r.verdict for r in prove(TOY, limits=Mean({}))}
+    verdicts = {r.verdict for r in prove(TOY, solvers=(solver,), limits=Mean({}))}
     assert UNKNOWN in verdicts
     assert FAILS not in verdicts
 
@@ -165,7 +166,7 @@ def test_a_proof_that_costs_too_much_is_unknown_not_true() -> None:
 def test_ceilings_stand_well_above_what_is_recorded() -> None:
     results = prove(TOY)
     dearest = max(r.answers[0].cost for r in results)
-    limits = Limits({"toy": {r.obligation.fact: dearest for r in results}})
+    limits = Limits({"z3": {"toy": {r.obligation.fact: dearest for r in results}}})
     assert all(limits.ceiling(r.obligation) > 10 * dearest for r in results)
     assert limits.drifted(results) == []
 

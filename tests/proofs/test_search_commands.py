@@ -10,8 +10,9 @@ from tests.proofs.toy_ring import TOY
 from typer.testing import CliRunner, Result
 
 import vtpm_model.catalog
+import vtpm_traces.schema
 from vtpm_model.core import Spec
-from vtpm_proofs import campaign, explore, spacer
+from vtpm_proofs import campaign, explore, kills, limits, spacer
 from vtpm_proofs.cli import app
 
 BROKEN: Spec[Any] = KEEPS_ITS_JOB
@@ -24,6 +25,9 @@ def small_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explore, "MANIFEST", tmp_path / "states.json")
     monkeypatch.setattr(spacer, "REASONS", tmp_path / "undecided.json")
     monkeypatch.setattr(campaign, "EXPLAINED", tmp_path / "equivalent.json")
+    monkeypatch.setattr(kills, "MANIFEST", tmp_path / "kills.json")
+    kept = vtpm_traces.schema.data
+    monkeypatch.setattr(vtpm_traces.schema, "data", lambda *parts: kept(*parts) if parts else tmp_path / "traces")
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -34,11 +38,11 @@ def run(*words: str) -> Result:
 def test_a_search_without_a_record_falls_short_and_says_how_to_make_one() -> None:
     said = run("explore", "toy", "--no-spacer")
     assert said.exit_code == 1
-    assert "vtpmspec explore toy --record" in said.stdout
+    assert "vtpmspec record toy" in said.stdout
 
 
 def test_a_search_with_its_count_on_record_holds() -> None:
-    assert run("explore", "toy", "--record", "--no-spacer").exit_code == 0
+    assert run("record", "toy", "--only", "states").exit_code == 0
     said = run("explore", "--jobs", "1")
     assert said.exit_code == 0
     assert "searched whole" in said.stdout
@@ -46,7 +50,7 @@ def test_a_search_with_its_count_on_record_holds() -> None:
 
 
 def test_the_document_of_a_search_has_the_counts() -> None:
-    run("explore", "--record", "--no-spacer")
+    run("record", "--only", "states")
     document = json.loads(run("explore", "--no-spacer", "--json").stdout)
     assert document["schema"] == "vtpmspec/explore/1"
     (system,) = document["systems"]
@@ -87,7 +91,32 @@ def test_mutants_are_judged_counted_and_what_survives_is_told() -> None:
     assert {one["fact"] for one in document["facts"] if not one["kills_alone"]} == {"each_side_writes_its_own_bytes"}
 
 
-@pytest.mark.parametrize("command", ["explore", "mutants"])
+def test_what_is_recorded_kills_again_and_without_it_everything_is_asked_anew(tmp_path: Path) -> None:
+    assert "no trace pins toy/toy_ring." in run("record", "--only", "pins").stdout
+    said = run("record", "--only", "kills")
+    assert said.exit_code == 1
+    assert "toy: each_side_writes_its_own_bytes kills no mutant alone" in said.stdout
+    again = json.loads(run("mutants", "--jobs", "1", "--json").stdout)
+    anew = json.loads(run("mutants", "--jobs", "1", "--json", "--no-hints").stdout)
+    survivors = anew["fates"].get("survives", 0)
+    assert again["died_again"] == len(again["mutants"]) - survivors
+    assert anew["died_again"] == 0
+    assert again["fates"] == anew["fates"]
+    assert again["complaints"] == anew["complaints"]
+    assert list((tmp_path / "traces" / "accept").iterdir())
+
+
+def test_nothing_is_recorded_of_a_model_that_does_not_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(limits, "MANIFEST", tmp_path / "limits.json")
+    monkeypatch.setattr(vtpm_model.catalog, "SYSTEMS", {BROKEN.name: BROKEN})
+    said = run("record")
+    assert said.exit_code == 1
+    assert "does not hold" in said.stdout
+    assert not (tmp_path / "limits.json").exists()
+    assert not (tmp_path / "states.json").exists()
+
+
+@pytest.mark.parametrize("command", ["explore", "mutants", "record"])
 def test_help_has_an_example(command: str) -> None:
     said = run(command, "--help")
     assert said.exit_code == 0

@@ -10,7 +10,7 @@ from vtpm_model.core import U8, U32, Actor, action, among, negate, record, repla
 from vtpm_model.defects.defect import Defect
 from vtpm_model.device import HOSTILE
 from vtpm_model.page import request_fits
-from vtpm_model.ring import FINISH, IDLE, RING, SUBMIT, Page, Ring, acceptable, deliverable
+from vtpm_model.ring import CANCEL, FINISH, IDLE, RING, SUBMIT, Page, Ring, acceptable, deliverable
 
 FRONTEND, BACKEND = Actor.FRONTEND, Actor.BACKEND
 R = TypeVar("R", bound=Ring)
@@ -207,6 +207,25 @@ OUTLIVED_CONNECTION = RING.variant(
     doc="neither the flag for a request, nor the pointer to the page, nor a command ends with its connection",
     replaced=(backend_disconnects, backend_fetches, backend_finishes),
     dropped=("backend_drops_stale_answer",),
+)
+
+
+@action(by=BACKEND, cites=sources.TPMBACK_RESPONSE_TO_WHOM)
+def backend_drops_stale_answer(s: R) -> R:
+    """The command of a connection that is gone has ended; with it the backend acknowledges the new one's cancel."""
+    require(s.busy)
+    require(s.job_epoch != s.mapped)
+    found = ring.backend_page(s)
+    if (s.mapped != 0) & (found.state == CANCEL):
+        after = replace(s, busy=False, ready=False, acking=False, backend_owes_event=True)
+        return ring.put_backend_page(after, replace(found, state=IDLE))
+    return replace(s, busy=False)
+
+
+ACKNOWLEDGED_BY_ANOTHER = RING.variant(
+    "stale-end",
+    doc="a cancel is acknowledged by the end of a command that came from another connection",
+    replaced=(backend_drops_stale_answer,),
 )
 
 

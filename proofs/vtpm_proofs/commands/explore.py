@@ -19,7 +19,6 @@ def explore(
     ] = None,
     *,
     variant: Annotated[str | None, typer.Option(metavar="NAME", help="Search a named variant instead.")] = None,
-    record: Annotated[bool, typer.Option("--record", help="Put the counts on record.")] = False,
     second: Annotated[
         bool, typer.Option("--spacer/--no-spacer", help="Prove each fact again by Spacer, without lemmas.")
     ] = True,
@@ -38,18 +37,12 @@ def explore(
 
     Example: vtpmspec explore ring --no-spacer
     """
-    from vtpm_proofs import explore as manifest
     from vtpm_proofs import searches, spacer
 
     specs, fact = chosen(target, variant)
     if fact is not None:
         raise wrong_use(f"{target!r} names one fact; a search checks all facts of a system, so name the system")
-    if record and variant is not None:
-        raise wrong_use("--record keeps counts of systems, not of variants: leave out --variant")
-    compare = not record and variant is None
-    found = list(searches.side_by_side(specs, jobs, compare=compare))
-    if record:
-        manifest.record({one.system: one.count for one in found if one.holds})
+    found = list(searches.side_by_side(specs, jobs, compare=variant is None))
     proofs: list[Any] = []
     if second and variant is None:
         for spec in specs:

@@ -19,19 +19,24 @@ def mutants(
     ] = None,
     *,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Processes.")] = os.cpu_count() or 1,
+    hints: Annotated[
+        bool, typer.Option("--hints/--no-hints", help="Ask first what killed a mutant when it was last recorded.")
+    ] = True,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every mutant, and what killed it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Make small mistakes in the models, one at a time, and see that each is noticed.
 
-    By a proof, by a liveness premise, by a run that tells it from the model, or by a path that no run takes any more. A
-    mistake that nothing notices must be equivalent, by proof, and explained. Every fact must alone notice some mistake.
+    By a proof, by a liveness premise, by a run that tells it from the model, or by a path that no run can take. A
+    mistake in what only facts use must make a proof fail, or let a mistake in the model pass. What nothing notices must
+    be equivalent, by proof, and explained. Every fact must alone notice some mistake.
     Exit code 0: all that holds; 1: something does not; 2: wrong use.
 
     Example: vtpmspec mutants ring --verbose
     """
-    from vtpm_model.catalog import VARIANTS
-    from vtpm_proofs import campaign
+    from vtpm_model.catalog import SYSTEMS, VARIANTS
+    from vtpm_proofs import campaign, kills, pins
+    from vtpm_traces.schema import data
 
     specs, fact = chosen(target, None)
     if fact is not None:
@@ -40,7 +45,15 @@ def mutants(
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
-    found = campaign.run({spec.name: spec for spec in specs}, VARIANTS, jobs=jobs, say=say)
+    found = campaign.run(
+        SYSTEMS,
+        VARIANTS,
+        of=[spec.name for spec in specs],
+        kills=kills.read() if hints else None,
+        pinned=pins.by_mutant(data(), SYSTEMS) if hints else None,
+        jobs=jobs,
+        say=say,
+    )
     if as_json:
         typer.echo(json.dumps(_document(found), indent=1))
     else:
@@ -55,6 +68,8 @@ def _document(found: Any) -> dict[str, Any]:
         "holds": not found.complaints,
         "seconds": round(found.seconds, 3),
         "fates": found.count(),
+        "died_again": found.again,
+        "seen_in_no_run": found.unseen,
         "mutants": [
             {
                 "id": verdict.id,
@@ -110,4 +125,5 @@ def _show(found: Any, *, verbose: bool) -> None:
     for complaint in found.complaints:
         out.print(complaint, markup=False)
     alone = sum(bool(sole.mutant or sole.derived_from) for sole in found.soles)
+    out.print(f"{found.again} died of what had killed them before; of {found.unseen} no run tells, by proof")
     out.print(f"{alone} of {len(found.soles)} facts alone kill a mutant, or are derived; {found.seconds:.0f} s")

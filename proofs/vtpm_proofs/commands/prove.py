@@ -13,7 +13,7 @@ import typer
 
 from vtpm_model.core import Spec
 from vtpm_proofs import evidence as work
-from vtpm_proofs import limits, solvers
+from vtpm_proofs import solvers
 from vtpm_proofs.commands.systems import FALLS_SHORT, chosen, wrong_use
 from vtpm_proofs.obligation import SORTS, EngineError, Result
 from vtpm_proofs.symbolic import SymbolicError
@@ -47,9 +47,6 @@ def prove(
         int, typer.Option(min=0, metavar="N", help="Steps of the search for a run that breaks a fact.")
     ] = 16,
     seconds: Annotated[float, typer.Option(min=0, metavar="S", help="Time for that search, each fact.")] = 20.0,
-    record_costs: Annotated[
-        bool, typer.Option("--record-costs", help="Keep what each fact cost as the new measure.")
-    ] = False,
 ) -> None:
     """Prove facts of the specification, for runs of any length.
 
@@ -59,12 +56,10 @@ def prove(
     Example: vtpmspec prove ring.no_request_is_lost --solver z3,cvc5
     """
     specs, facts = chosen(target, variant)
-    request = work.Request(specs, facts, _solvers(solver), jobs, _share(share), cache and not record_costs)
-    if record_costs and (facts is not None or share is not None or target is not None or variant is not None):
-        raise wrong_use("--record-costs takes every system whole: leave out the system, --variant and --slice")
+    request = work.Request(specs, facts, _solvers(solver), jobs, _share(share), cache)
     try:
         _prove(request, map_=map_, smtlib=smtlib, itf=itf, junit=junit, sarif=sarif, as_json=as_json,
-               depth=depth, seconds=seconds, record_costs=record_costs)  # fmt: skip
+               depth=depth, seconds=seconds)  # fmt: skip
     except (EngineError, SymbolicError) as error:
         typer.echo(f"vtpmspec: {error}", err=True)
         raise typer.Exit(FALLS_SHORT) from None
@@ -74,7 +69,7 @@ def prove(
 
 def _prove(
     request: work.Request, *, map_: bool, smtlib: Path | None, itf: Path | None, junit: Path | None, sarif: Path | None,
-    as_json: bool, depth: int, seconds: float, record_costs: bool,
+    as_json: bool, depth: int, seconds: float,
 ) -> None:  # fmt: skip
     from vtpm_proofs.report import formats
 
@@ -86,8 +81,6 @@ def _prove(
         junit.write_text(formats.junit(found), encoding="utf-8")
     if sarif is not None:
         sarif.write_text(formats.sarif(found), encoding="utf-8")
-    if record_costs:
-        limits.write(found.results, str(solvers.version("z3")))
     maps = _maps(request) if map_ else []
     runs = list(_runs(found, depth, seconds))
     if itf is not None:

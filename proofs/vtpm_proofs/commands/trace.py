@@ -140,19 +140,18 @@ def pin(
         Path | None,
         typer.Option(metavar="DIR", help="Where accept/ and reject/ are; the repository's own if left out."),
     ] = None,
-    make: Annotated[bool, typer.Option("--make", help="Find the traces anew and write them: minutes.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check the traces that pin the model, line by line, or make them anew.
+    """Check the traces that pin the model, line by line.
 
     Each kept trace must do on the specification what it says, and tell it from every mutant that it names; together
-    they must name every mutant that is not known to be equivalent. Exit code 0: they do; 1: they do not; 2: wrong use.
+    they must name every mutant that a run can show. Exit code 0: they do; 1: they do not; 2: wrong use.
 
     Example: vtpmspec trace pin
     """
     from vtpm_model.catalog import SYSTEMS
     from vtpm_proofs import pins
-    from vtpm_proofs.campaign import reasons
+    from vtpm_proofs.campaign import reasons, unseen
     from vtpm_traces.files import BadInput
     from vtpm_traces.schema import data
 
@@ -160,11 +159,8 @@ def pin(
     if not where.is_dir():
         raise wrong_use(f"--folder {where} is not a directory")
     report: dict[str, Any] = {"schema": SCHEMA, "folder": str(where)}
-    if make:
-        made = pins.make(SYSTEMS, say=lambda line: typer.echo(line, err=True))
-        report["written"], report["removed"] = pins.write(made, SYSTEMS, where)
     try:
-        report["problems"] = list(pins.problems(where, SYSTEMS, reasons()))
+        report["problems"] = list(pins.problems(where, SYSTEMS, {*reasons(), *unseen()}))
         report["traces"] = {name: len(list((where / name).glob(f"*{pins.SUFFIX}"))) for name in pins.FOLDERS.values()}
     except BadInput as error:
         raise wrong_use(str(error)) from None

@@ -113,7 +113,8 @@ def _noticed(document: Any) -> dict[str, int]:
     alone = sum(bool(fact["kills_alone"] or fact["derived_from"]) for fact in document["facts"])
     return {
         "mutants": len(document["mutants"]),
-        **{fate: int(number) for fate, number in document["fates"].items()},
+        **{f"by {fate}": int(number) for fate, number in document["fates"].items()},
+        "of which no run tells": document["seen_in_no_run"],
         "facts that alone kill one or are derived": alone,
         "facts": len(document["facts"]),
     }
@@ -250,12 +251,6 @@ PARTS: Final = (
 )
 """The questions, those that take longest first."""
 
-UNFINISHED: Final = {
-    "mutants": "27 of 1128 mutants survive: 23 are proved equivalent and want a reason or a shorter model, 4 are open",
-    "traces": "the kept traces pin all but 53 of the mutants",
-}
-"""Parts that fall short as yet, and why: asked only by name, and named at the end of every run."""
-
 
 # ------------------------------------------------------------------------------------------------------ the command
 
@@ -263,7 +258,7 @@ UNFINISHED: Final = {
 def verify(
     parts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PART]...", help="Which parts to ask; if left out, all but the unfinished."),
+        typer.Argument(metavar="[PART]...", help="Which parts to ask; all of them if left out."),
     ] = None,
     *,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Parts asked at the same time.")] = 2,
@@ -280,7 +275,7 @@ def verify(
     unknown = [name for name in parts or () if name not in known]
     if unknown:
         raise wrong_use(f"no part is called {unknown[0]!r}; there are {', '.join(known)}")
-    asked = [part for part in PARTS if (part.name in parts if parts else part.name not in UNFINISHED)]
+    asked = [part for part in PARTS if not parts or part.name in parts]
     began = time.monotonic()
 
     def report(line: str) -> None:
@@ -301,7 +296,6 @@ def _document(ended: Sequence[Ended], seconds: float) -> dict[str, Any]:
         "schema": SCHEMA,
         "holds": all(one.outcome.holds for one in ended),
         "seconds": round(seconds, 3),
-        "unfinished": UNFINISHED,
         "parts": [
             {
                 "name": one.part.name,
@@ -345,7 +339,3 @@ def _show(ended: Sequence[Ended], seconds: float) -> None:
     if short:
         told = f"{len(short)} of {len(ended)} parts fall short: {', '.join(short)}"
     out.print(f"{told}, {seconds:.0f} s")
-    names = {one.part.name for one in ended}
-    for name, why in UNFINISHED.items():
-        if name not in names:
-            out.print(f"not asked: {name}, unfinished ({why}); to ask it: vtpmspec verify {name}")
