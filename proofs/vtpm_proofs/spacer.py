@@ -32,6 +32,16 @@ REASONS = Path(__file__).with_name("data") / "undecided.json"
 """The facts that Spacer is not asked about unless all are: it found no invariant in the time that stands there."""
 
 
+QUICK = Path(__file__).with_name("data") / "quick.json"
+"""The facts that Spacer proves at once, so that they are asked in every verification."""
+
+AT_ONCE = 250_000
+"""What "at once" is, in units of Z3's rlimit: less than a second."""
+
+ROOM = 8
+"""A second proof that was found at once may cost so many times more before it is cut off."""
+
+
 @dataclass(frozen=True)
 class Second:
     """What the second proof of a fact came to. `view`: how many leaves of the state Spacer saw; `clauses`: of its
@@ -61,10 +71,32 @@ def undecided() -> dict[str, str]:
     return reasons
 
 
+def quick() -> list[str]:
+    """The facts that are on record as proved at once, by `system.fact`."""
+    if not QUICK.exists():
+        return []
+    found: list[str] = json.loads(QUICK.read_text())["facts"]
+    return found
+
+
+def record_quick(facts: Collection[str], systems: Collection[str], every: Collection[str]) -> None:
+    """Put the quick facts of some systems on record; `every`: all systems that there are."""
+    kept = [name for name in quick() if (of := name.rpartition(".")[0]) in every and of not in systems]
+    QUICK.write_text(json.dumps({"version": 1, "facts": sorted([*kept, *facts])}, indent=1) + "\n")
+
+
 def prove_again(
-    spec: Spec[Any], facts: Collection[str] | None = None, *, seconds: float = SECONDS, everything: bool = False
+    spec: Spec[Any],
+    facts: Collection[str] | None = None,
+    *,
+    seconds: float = SECONDS,
+    limit: int = 0,
+    everything: bool = False,
 ) -> Iterator[Second]:
-    """A second proof of each fact; `everything`: of those, too, that are known to be too hard."""
+    """A second proof of each fact; `everything`: of those, too, that are known to be too hard.
+
+    Spacer gets so many seconds for each, and where there is a `limit`, so many units of Z3's rlimit.
+    """
     known = {} if everything else undecided()
     asked = [fact for fact in spec.facts if facts is None or fact.name in facts]
     attempt = None
@@ -74,7 +106,7 @@ def prove_again(
             yield Second(spec.name, fact.name, NOT_ATTEMPTED, reason=reason)
             continue
         attempt = attempt or _Attempt(spec)
-        yield attempt.at(fact, seconds)
+        yield attempt.at(fact, seconds, limit)
 
 
 def never(system: System, conditions: tuple[Term, ...], seconds: float = 60.0) -> str | None:
@@ -126,12 +158,12 @@ class _Attempt:
         self.ways = [way for action in spec.actions for way in self.system.ways(action)]
         self.carried = carry(spec)
 
-    def at(self, fact: Fact, seconds: float) -> Second:
+    def at(self, fact: Fact, seconds: float, limit: int = 0) -> Second:
         """Look for an invariant that implies the fact, and confirm it."""
         began = time.perf_counter()
         claims = list(self.claims(fact))
         view = self.view(fact, [claim for _, claim in claims])
-        found = self.question(view, claims).asked(seconds)
+        found = self.question(view, claims).asked(seconds, limit)
         spent = time.perf_counter() - began
         return replace(found, system=self.spec.name, fact=fact.name, view=len(view), seconds=spent)
 
@@ -178,11 +210,11 @@ class _Question:
         self.given = [to_z3(term) for term in given]
         self.start = dict(zip(self.fields, flat_terms(system.spec.init()), strict=True))
 
-    def asked(self, seconds: float) -> Second:
+    def asked(self, seconds: float, limit: int = 0) -> Second:
         """What Spacer answers, its invariant confirmed."""
         z3 = self.z3
         engine = z3.Fixedpoint()
-        engine.set(engine="spacer", timeout=int(seconds * 1000))
+        engine.set(engine="spacer", timeout=int(seconds * 1000), rlimit=limit)
         # the relation is to come back whole: nothing sliced off, nothing folded into another rule
         for option in ("xform.slice", "xform.inline_linear", "xform.inline_eager"):
             engine.set(option, False)  # noqa: FBT003
@@ -211,7 +243,8 @@ class _Question:
             reason = f"it does not hold with {len(self.view)} of {len(self.fields)} fields in view"
             return Second("", "", UNDECIDED, reason=reason)
         if answer != z3.unsat:
-            return Second("", "", UNDECIDED, reason=f"no invariant within {seconds:g} s")
+            within = f"{limit} units of work" if limit else f"{seconds:g} s"
+            return Second("", "", UNDECIDED, reason=f"no invariant within {within}")
         invariant = z3.substitute_vars(engine.get_cover_delta(-1, reached), *names)
         clauses = len(invariant.children()) if z3.is_and(invariant) else 1
         checks = self.confirmed(invariant)

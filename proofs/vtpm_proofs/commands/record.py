@@ -17,6 +17,7 @@ class Kept(Enum):
 
     COSTS = "costs"
     STATES = "states"
+    SECOND = "second"
     PINS = "pins"
     KILLS = "kills"
 
@@ -31,8 +32,8 @@ def record(
         bool, typer.Option("--anew", help="Use neither kept traces nor what killed a mutant before.")
     ] = False,
 ) -> None:
-    """After a change of the model: keep what its proofs cost, how many states it has, the traces that pin it, and what
-    kills its mutants.
+    """After a change of the model: keep what its proofs cost, how many states it has, which facts Spacer proves again
+    at once, the traces that pin it, and what kills its mutants.
 
     Nothing is kept of proofs or searches that do not hold. What is kept is data, in proofs/vtpm_proofs/data and
     traces/{accept,reject}: read what git says has changed in it before you commit it.
@@ -85,6 +86,17 @@ def _states(specs: Specs, *, anew: bool) -> list[str]:
     return broken + [complaint for one in found for complaint in one.complaints]
 
 
+def _second(specs: Specs, *, anew: bool) -> list[str]:
+    from vtpm_model.catalog import SYSTEMS
+    from vtpm_proofs import spacer
+
+    found = [proof for spec in specs for proof in spacer.prove_again(spec, limit=spacer.AT_ONCE, everything=True)]
+    safe = [proof.name for proof in found if proof.verdict == spacer.SAFE]
+    spacer.record_quick(safe, [spec.name for spec in specs], SYSTEMS)
+    _say(f"{len(safe)} of {len(found)} facts are proved again at once")
+    return [f"{proof.name}: {proof.reason}" for proof in found if proof.verdict == spacer.UNSAFE]
+
+
 def _pins(specs: Specs, *, anew: bool) -> list[str]:
     from vtpm_model.catalog import SYSTEMS
     from vtpm_proofs import pins
@@ -114,6 +126,7 @@ def _kills(specs: Specs, *, anew: bool) -> list[str]:
 MAKERS: dict[Kept, Callable[..., list[str]]] = {
     Kept.COSTS: _costs,
     Kept.STATES: _states,
+    Kept.SECOND: _second,
     Kept.PINS: _pins,
     Kept.KILLS: _kills,
 }
