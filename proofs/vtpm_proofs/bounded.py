@@ -122,8 +122,12 @@ DEEP = 24
 """How long the runs are that lead to a place."""
 
 
+PATIENCE = 120.0
+"""Seconds for such a run."""
+
+
 def run_to(
-    system: System, action: Action[Any], picks: Mapping[str, Any], conditions: Sequence[Term], seconds: float = 120.0
+    system: System, action: Action[Any], picks: Mapping[str, Any], conditions: Sequence[Term], seconds: float
 ) -> tuple[Run, dict[str, Any]] | None:
     """A shortest run to a state that meets conditions, with picks for the action that is to come there.
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from vtpm_model.core import Action
 from vtpm_proofs import bounds as limits
 from vtpm_proofs import terms
-from vtpm_proofs.bounded import run_to
+from vtpm_proofs.bounded import PATIENCE, run_to
 from vtpm_proofs.explore import Atlas, Move
 from vtpm_proofs.leaves import flatten
 from vtpm_proofs.solvers import UNSAT, start
@@ -88,6 +88,10 @@ class Place:
     conditions: tuple[Term, ...]
 
 
+SOON = 10.0
+"""Seconds for the run to one path, where nothing depends on whether it is found."""
+
+
 def pursue(atlas: Atlas, system: System) -> Atlas:
     """Add runs to the paths that no step from the states of an atlas takes; the same atlas."""
     solver = start("z3")
@@ -101,16 +105,16 @@ def pursue(atlas: Atlas, system: System) -> Atlas:
                 witnesses.note(state, picks)
         for way in witnesses.missing:
             if solver.check(way.conditions) != UNSAT:
-                find(atlas, system, way)
+                find(atlas, system, way, SOON)
     return atlas
 
 
-def find(atlas: Atlas, system: System, goal: Goal) -> tuple[int, Move] | None:
+def find(atlas: Atlas, system: System, goal: Goal, seconds: float = PATIENCE) -> tuple[int, Move] | None:
     """The state that a goal asks for, by its number, and the goal's action with the picks that meet it there.
 
     The run to the state is put into the atlas; None if no run was found.
     """
-    found = run_to(system, goal.action, goal.picks, goal.conditions)
+    found = run_to(system, goal.action, goal.picks, goal.conditions, seconds)
     if found is None:
         return None
     run, picks = found

@@ -15,7 +15,7 @@ from typing import Any
 
 from vtpm_model.core import Action, Disabled, Spec
 from vtpm_proofs import bounds as limits
-from vtpm_proofs.bounded import run_to
+from vtpm_proofs.bounded import PATIENCE, run_to
 from vtpm_proofs.distinguish import Grounds
 from vtpm_proofs.explore import Move
 from vtpm_proofs.pursue import Witnesses
@@ -88,13 +88,15 @@ def _of_action(system: System, action: Action[Any], grounds: Grounds) -> list[Wi
 def by_solver(system: System, way: Way) -> tuple[str, tuple[Move, ...] | None]:
     """A run that takes a path, found by unrolling the steps; or that there can be none.
 
-    First the path is asked for in any state where all facts and lemmas hold.
+    First the path is asked for in any state where all facts and lemmas hold. A path for which a reason is on record is
+    not looked for any further.
     """
     solver = start("z3")
     solver.add(system.hypotheses)
     if solver.check(way.conditions) == UNSAT:
         return "impossible", None
-    found = run_to(system, way.action, way.picks, way.conditions)
+    excused = Witness(system.spec.name, way.action.name, decisions_of(way), None, "none").id in explained()
+    found = None if excused else run_to(system, way.action, way.picks, way.conditions, PATIENCE)
     if found is None:
         return "none", None
     run, picks = found
