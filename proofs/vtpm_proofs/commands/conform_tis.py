@@ -20,6 +20,7 @@ from vtpm_proofs.commands.systems import FALLS_SHORT, wrong_use
 
 if TYPE_CHECKING:
     from vtpm_traces.conform.tis_subject import DriverProcess
+    from vtpm_traces.recordings.tis_accesses import Found
 
 DRIVER: Final = "tis-driver"
 DEVICE: Final = "tis-device"
@@ -116,28 +117,37 @@ def _ended(process: DriverProcess, nonsense: int, only: Sequence[str]) -> Iterat
 
 
 def _programs(command: Sequence[str], seeds: range, patience: float) -> tuple[str, list[Told]]:
-    """A program for each seed. Raises CannotStart, and Fault, after which there is nothing to go on with."""
-    from vtpm_model.tis_device import TIS_DEVICE
+    """A program for each seed, until one breaks the protocol. Raises CannotStart, and Fault at hello."""
+    from vtpm_traces.conform.subject import Fault
     from vtpm_traces.conform.tis_program import DeviceProcess
 
-    told = []
+    told: list[Told] = []
+    broken = ""
     with DeviceProcess(command, patience) as process:
         for seed in seeds:
-            found = process.play(seed)
-            verdict = found.verdicts[TIS_DEVICE.name]
-            sentence = ""
-            if not found.accepted_by and verdict.stuck:
-                stuck = verdict.stuck[0]
-                sentence = f"access {stuck.origin.line}, {stuck.origin.text}, is not what the specification allows"
-            elif not found.accepted_by:
-                sentence = f"{verdict.outcome.value}: {verdict.reason}"
-            elif not verdict.accepted:
-                sentence = f"as {', '.join(found.accepted_by)} has it"
-            outcome = "success" if found.accepted_by else "failure"
-            one = Told(f"random/{seed}", outcome, "a program of register accesses", sentence)
-            _complain(one)
-            told.append(one)
+            outcome, sentence = "skip", broken
+            if not broken:
+                try:
+                    outcome, sentence = _found(process.play(seed))
+                except Fault as fault:
+                    outcome, sentence = "failure", str(fault)
+                    broken = "the subject has broken the protocol"
+            told.append(Told(f"random/{seed}", outcome, "a program of register accesses", sentence))
+            _complain(told[-1])
         return process.name, told
+
+
+def _found(found: Found) -> tuple[str, str]:
+    """Success or failure, and why, or by which variant of the specification it is a success."""
+    from vtpm_model.tis_device import TIS_DEVICE
+
+    verdict = found.verdicts[TIS_DEVICE.name]
+    if found.accepted_by:
+        return "success", "" if verdict.accepted else f"as {', '.join(found.accepted_by)} has it"
+    if verdict.stuck:
+        origin = verdict.stuck[0].origin
+        return "failure", f"access {origin.line}, {origin.text}, is not what the specification allows"
+    return "failure", f"{verdict.outcome.value}: {verdict.reason}"
 
 
 def _complain(one: Told) -> None:

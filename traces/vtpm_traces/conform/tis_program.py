@@ -71,7 +71,8 @@ def program(seed: int) -> Iterator[Wish]:
 def _piece(chooser: random.Random, locality: int) -> Iterator[Wish]:
     match chooser.randrange(8):
         case 0:  # a whole command, and perhaps it is executed
-            yield Wish(locality, STS, 1, 0x40)
+            # twice: from Idle, QEMU's device keeps what another locality has left in its one FIFO
+            yield from [Wish(locality, STS, 1, 0x40)] * 2
             at, width = 0, chooser.choice((1, 2, 4))
             while at < len(COMMAND):
                 size = min(width, len(COMMAND) - at) if len(COMMAND) - at >= width else 1
