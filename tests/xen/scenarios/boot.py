@@ -34,9 +34,9 @@ def boot(rig: Rig) -> None:
         listed = rig.run("xl", "vtpm-list", "guest")
         row = listed.splitlines()[-1].split()
         rig.check(row[4] == "4", f"xl vtpm-list shows {listed}")
-        taken = rig.timed("xl", "vtpm-detach", "guest", "0")
+        taken = rig.quietly("xl", "vtpm-detach", "guest", "0")
         rig.found(f"detached in {taken:.1f} s")
-        rig.check(taken < PROMPT, f"xl vtpm-detach took {taken:.1f} s")
+        rig.check(taken < PROMPT * rig.patience, f"xl vtpm-detach took {taken:.1f} s")
         rig.await_node(f"/local/domain/{guest}/device/vtpm/0", None)
         rig.guest(guest, "await_tpm", timeout=rig.left(), there=False)
     with rig.step("xl gives it back", 60):

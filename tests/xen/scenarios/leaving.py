@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.xen import tpm12
 from tests.xen.rig import Rig
-from tests.xen.scenarios.boot import PROMPT
 from tests.xen.scenarios.common import backend_up, linux_up
 
 RELOADS = 50
@@ -35,9 +34,8 @@ def leaving(rig: Rig) -> None:
         rig.check(found == kept, f"PCR 10 of the backend's TPM was {kept}, and is {found}")
     with rig.step("the guest is destroyed in mid-command", 90):
         rig.guest(guest, "begin", command=tpm12.make_key())
-        taken = rig.timed("xl", "destroy", "guest")
+        taken = rig.quietly("xl", "destroy", "guest")
         rig.found(f"in {taken:.1f} s")
-        rig.check(taken < PROMPT, f"xl destroy took {taken:.1f} s")
     guest = linux_up(rig)
     with rig.step("the backend's domain is destroyed and made again", 180):
         beyond = rig.console_size("backend")
