@@ -31,7 +31,9 @@ def cite(
     *,
     tree: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=DIR", help="A source tree: xen=DIR, mini-os=DIR, linux=DIR, or NAME=DIR@REVISION."),
+        typer.Option(
+            metavar="NAME=DIR", help="A source tree: xen=DIR, mini-os=DIR, linux=DIR, edk2=DIR, or NAME=DIR@REVISION."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
