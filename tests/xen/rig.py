@@ -93,7 +93,7 @@ class Rig:
         """Run a program in domain 0; what it said. Fails unless it ends with `code`."""
         done = self.dom0("run", argv=list(argv), timeout=self.left())
         if code is not None and done["code"] != code:
-            raise Failed(f"{' '.join(argv)} ended with {done['code']}, not {code}: {done['said'][-800:]}")
+            raise Failed(f"{' '.join(argv)} ended with {done['code']}, not {code}: {done['said'][-4000:]}")
         return str(done["said"])
 
     def timed(self, *argv: str) -> float:
@@ -107,7 +107,7 @@ class Rig:
     def _seconds(self, argv: Sequence[str], *, complaining: bool) -> float:
         done = self.dom0("run", argv=list(argv), timeout=self.left())
         if done["code"] != 0 or (not complaining and re.search("error|unable|timed out", done["said"])):
-            raise Failed(f"{' '.join(argv)} ended with {done['code']}: {done['said'][-800:]}")
+            raise Failed(f"{' '.join(argv)} ended with {done['code']}: {done['said'][-4000:]}")
         return float(done["seconds"])
 
     def service(self, name: str, *argv: str) -> None:
