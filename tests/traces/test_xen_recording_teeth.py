@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from vtpm_model.device import LINUX
-from vtpm_traces.observe import Origin
 from vtpm_traces.recordings.xen import read_contents, read_sources
 from vtpm_traces.recordings.xen_events import Device
 from vtpm_traces.recordings.xen_model import device_recording
 from vtpm_traces.recordings.xen_rejudge import Rejudge
-from vtpm_traces.recordings.xen_teeth import Bite, Mutant, Spoilt, bite, mutants, thinned
+from vtpm_traces.recordings.xen_teeth import Bite, Mutant, Spoilt, bite, mutants
 from vtpm_traces.recordings.xen_verdict import BOUNDS
 from vtpm_traces.search import explain
 from vtpm_traces.verdict import Outcome
@@ -42,7 +41,7 @@ def base_of(folder: str, device: Device) -> Rejudge:
 def of(folder: str, device: Device, wanted: Callable[[Mutant], bool]) -> list[Bite]:
     contents, _ = read_contents(RECORDED / folder)
     base = base_of(folder, device)
-    return [bite(each, base, run=True) for each in mutants(contents, device) if wanted(each)]
+    return [bite(each, base, contents, run=True) for each in mutants(contents, device) if wanted(each)]
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +66,11 @@ def test_nothing_is_left_undecided_and_what_is_accepted_has_its_run(bites: list[
 
 
 def test_judging_from_before_the_difference_says_what_judging_everything_says(bites: list[Bite]) -> None:
+    contents, _ = read_contents(RECORDED / "h2-virtioserial-reload")
     for each in bites[::6]:
-        (device,) = (d for d in read_sources("", each.mutant.contents).devices if d.device == Device(1, 0))
+        file = each.mutant.origin.file
+        spoilt = {**contents, file: each.mutant.of(contents[file])}
+        (device,) = (d for d in read_sources("", spoilt).devices if d.device == Device(1, 0))
         verdict = explain(*device_recording(device, LINUX), bounds=BOUNDS)
         assert verdict.outcome is each.outcome, (each.mutant.origin, each.mutant.spoilt)
 
@@ -80,16 +82,6 @@ def test_the_run_of_an_accepted_one_is_a_run_of_the_specification(bites: list[Bi
         for taken in each.run:
             state = actions[taken.action].run(state, **taken.picks)
             assert state == taken.after, (each.mutant.origin, taken.action)
-
-
-def test_thinning_spares_all_but_the_lines_of_later_commands() -> None:
-    def spoilt(line: int, kind: str) -> Mutant:
-        return Mutant(Spoilt.DROPPED, kind, Origin("log", line, ""), {})
-
-    every = [spoilt(2 * n + part, kind) for n in range(100) for part, kind in enumerate(("event", "command"))]
-    kept = {(each.origin.line // 2, each.line_kind) for each in thinned([*every, spoilt(300, "write")], 25)}
-    assert {n for n, kind in kept if kind == "command"} == {*range(40), 49, 74, 99}
-    assert (150, "write") in kept
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,14 @@ SCHEMA: Final = "vtpmspec/teeth/1"
 
 
 def teeth(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders recorded on a Xen system.")],
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[DIR...]", help="Folders recorded on a Xen system.")
+    ] = None,
     *,
-    every: Annotated[
-        int, typer.Option(metavar="N", min=1, help="After the 40th command spoil only each N-th one's lines.")
-    ] = 1,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All kept recordings; what is found must be what the kept table says.")
+    ] = False,
+    record: Annotated[bool, typer.Option("--record", help="With --all: keep what is found as the table.")] = False,
     device: Annotated[str | None, typer.Option(metavar="DOMAIN/HANDLE", help="Only this device.")] = None,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that share the work.")] = 1,
     runs: Annotated[
@@ -28,19 +31,32 @@ def teeth(
 ) -> None:
     """Spoil each line of real recordings in each way, and count what the validator refuses, accepts, leaves undecided.
 
-    An accepted one could have happened; its completed run shows how. Exit code 0: all are decided; 1: some are not;
-    2: wrong use. This takes from seconds to hours: progress goes to stderr.
+    An accepted one could have happened; its completed run shows how. Exit code 0: all are decided, with --all as the
+    table says; 1: some are not; 2: wrong use. This takes from seconds to minutes: progress goes to stderr.
 
     Example: vtpmspec trace teeth recorded/linux-frontend/h1-fast --runs runs
     """
     from vtpm_traces.files import BadInput
-    from vtpm_traces.recordings.xen_bites import as_document, bitten, total
+    from vtpm_traces.recordings.xen_bites import (
+        as_document,
+        bitten,
+        kept_folders,
+        total,
+        unlike_the_table,
+        write_table,
+    )
 
+    if everything and (folders or device):
+        raise wrong_use("--all takes every kept recording: leave out DIR and --device")
+    if record and not everything:
+        raise wrong_use("--record keeps the table of all kept recordings: it goes with --all")
+    if not everything and not folders:
+        raise wrong_use("nothing to spoil: give DIR..., or --all for the kept recordings")
     documents: list[dict[str, Any]] = []
     try:
-        for folder in folders:
+        for folder in folders or kept_folders():
             for found in bitten(
-                folder, every=every, device=device, jobs=jobs, run=runs is not None,
+                folder, device=device, jobs=jobs, run=runs is not None,
                 say=lambda line: typer.echo(line, err=True),
             ):  # fmt: skip
                 documents.append(as_document(found))
@@ -59,7 +75,12 @@ def teeth(
         for document in documents:
             _print(document)
         typer.echo("all: " + ", ".join(f"{count} {outcome}" for outcome, count in counted.items()))
-    if counted["undecided"]:
+    unlike = [] if record or not everything else unlike_the_table(documents)
+    for sentence in unlike:
+        typer.echo(sentence, err=True)
+    if record:
+        write_table(documents)
+    if counted["undecided"] or unlike:
         raise typer.Exit(FALLS_SHORT)
 
 
@@ -69,8 +90,6 @@ def _print(document: dict[str, Any]) -> None:
     from vtpm_proofs.report.console import console
 
     title = f"{document['folder']} {document['recorder']} device {document['device']}, {document['specification']}"
-    if document["every"] > 1:
-        title += f", after the 40th command each {document['every']}-th"
     shown = Table(title=title, box=None, header_style="bold", pad_edge=False, title_justify="left")
     shown.add_column("spoilt")
     shown.add_column("line")

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import gc
+import hashlib
+import json
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vtpm_model.core import Spec
 from vtpm_model.device import LINUX
 from vtpm_model.recorder import RECORDER
 from vtpm_traces.files import read_json
 from vtpm_traces.recordings.judged import Checked
 from vtpm_traces.recordings.xen import DeviceRecording, read_contents, read_sources
+from vtpm_traces.recordings.xen_model import device_recording
 from vtpm_traces.recordings.xen_rejudge import Rejudge
-from vtpm_traces.recordings.xen_teeth import Bite, Mutant, Spoilt, bite, mutants, table, thinned
+from vtpm_traces.recordings.xen_teeth import Bite, Mutant, bite, changed_source, depended_on, mutants, table
+from vtpm_traces.recordings.xen_teeth import why_nothing_depends as why
+from vtpm_traces.recordings.xen_verdict import BOUNDS as PLAIN_BOUNDS
 from vtpm_traces.schema import data
-from vtpm_traces.search import Bounds
+from vtpm_traces.search import Bounds, explain
 from vtpm_traces.verdict import Outcome, Taken
 
 TABLE = "linux-teeth.json"
+SPECIFICATIONS: Mapping[str, Spec[Any]] = {spec.name: spec for spec in (LINUX, RECORDER)}
+
 _LETTERS = {Outcome.REFUSED: "r", Outcome.ACCEPTED: "a", Outcome.UNDECIDED: "u"}
-_SAMPLE = 9  # of the mutants that the kept table has for a small device, one in so many is run anew
-_SMALL = 100  # mutants of a device whose sample is run anew
 _CHUNK = 8
+
+_SMALL = 130  # mutants of a device of which everything is searched when a sample is run anew
+_ONE_IN = 10  # of its mutants
+_EARLY = 60  # lines of a larger device's file in which a mutant of the sample lies; it is judged by itself
+_EACH = 2  # of the larger device's mutants
 
 BOUNDS = Bounds(nodes=2_000_000, hidden=(256,))
 """Of a recording that is to be spoilt everything is searched, not only what leads to a run."""
@@ -35,23 +46,27 @@ BOUNDS = Bounds(nodes=2_000_000, hidden=(256,))
 class Bitten:
     """What became of the mutants of one recorded device.
 
-    `specification` is the one that explains the recording itself; `every`: after the 40th command only the lines of
-    each so many-th were spoilt. `bites` are in the order of the lines; without a run unless it was asked for.
+    `specification` is the one that explains the recording itself. `bites` are in the order of the lines; without a run
+    unless it was asked for.
     """
 
     folder: str
     recorder: str
     device: str
     specification: str
-    every: int
+    contents: Mapping[str, bytes]
     bites: tuple[Bite, ...]
 
 
 @dataclass(frozen=True)
 class _Task:
     base: Rejudge
+    contents: Mapping[str, bytes]
     mutants: tuple[Mutant, ...]
     run: bool
+
+    def bite(self, mutant: Mutant) -> Bite:
+        return bite(mutant, self.base, self.contents, run=self.run)
 
 
 _tasks: list[_Task] = []  # for the processes that are forked to share the work
@@ -60,7 +75,6 @@ _tasks: list[_Task] = []  # for the processes that are forked to share the work
 def bitten(
     folder: Path,
     *,
-    every: int = 1,
     device: str | None = None,
     jobs: int = 1,
     run: bool = False,
@@ -72,15 +86,16 @@ def bitten(
     for seen in read_sources(str(folder), contents).devices:
         if device is not None and str(seen.device) != device:
             continue
+        say(f"{folder.name} {seen.title}: all that it can mean is searched")
         base = _base(seen, bounds)
-        spoilt = tuple(thinned(mutants(contents, seen.device), every))
+        spoilt = tuple(mutants(contents, seen.device))
         say(f"{folder.name} {seen.title}: {len(spoilt)} mutants, held against {base.spec.name}")
         found: list[Bite] = []
-        for each in _bites(_Task(base, spoilt, run), jobs):
+        for each in _bites(_Task(base, contents, spoilt, run), jobs):
             found.append(each)
-            if len(found) % 20 == 0:
+            if len(found) % 100 == 0:
                 say(f"  {len(found)} of {len(spoilt)}")
-        yield Bitten(folder.name, seen.recorder, str(seen.device), base.spec.name, every, tuple(found))
+        yield Bitten(folder.name, seen.recorder, str(seen.device), base.spec.name, contents, tuple(found))
 
 
 def _base(seen: DeviceRecording, bounds: Bounds) -> Rejudge:
@@ -94,7 +109,7 @@ def _base(seen: DeviceRecording, bounds: Bounds) -> Rejudge:
 def _bites(task: _Task, jobs: int) -> Iterator[Bite]:
     if jobs <= 1:
         for mutant in task.mutants:
-            yield bite(mutant, task.base, run=task.run)
+            yield task.bite(mutant)
         return
     _tasks.append(task)
     try:
@@ -109,14 +124,18 @@ def _bites(task: _Task, jobs: int) -> Iterator[Bite]:
 
 def _one(number: int) -> tuple[Outcome, Any, tuple[Taken, ...]]:
     task = _tasks[-1]
-    found = bite(task.mutants[number], task.base, run=task.run)
+    found = task.bite(task.mutants[number])
     return found.outcome, found.ends_at, found.run
+
+
+# ------------------------------------------------------------------------------------------------- the kept table
 
 
 def as_document(found: Bitten) -> dict[str, Any]:
     """The table of one device; `outcomes` has a letter for each mutant, in the order of the lines.
 
-    `exceptions` are those that were not refused although later lines mostly depend on what they spoil.
+    `exceptions` are those that were not refused although later lines mostly depend on what they spoil, each with the
+    reason why here none does.
     """
     classes = table(found.bites)
     return {
@@ -124,26 +143,21 @@ def as_document(found: Bitten) -> dict[str, Any]:
         "recorder": found.recorder,
         "device": found.device,
         "specification": found.specification,
-        "every": found.every,
         "mutants": len(found.bites),
         "exceptions": [
-            {"line": each.mutant.origin.line, "kind": each.mutant.line_kind, "spoilt": each.mutant.spoilt.value}
+            {
+                "file": each.mutant.origin.file, "line": each.mutant.origin.line, "kind": each.mutant.line_kind,
+                "spoilt": each.mutant.spoilt.value, "why": why(each.mutant, found.contents),
+            }
             for each in found.bites
-            if each.outcome is not Outcome.REFUSED and _depended_on(each.mutant)
+            if each.outcome is not Outcome.REFUSED and depended_on(each.mutant)
         ],
         "outcomes": "".join(_LETTERS[each.outcome] for each in found.bites),
         "classes": [
             {"spoilt": spoilt.value, "line": kind, **counts(classes[spoilt, kind])}
             for spoilt, kind in sorted(classes, key=lambda one: (one[0].value, one[1]))
         ],
-    }
-
-
-def _depended_on(mutant: Mutant) -> bool:
-    """Whether it spoils what later lines mostly depend on: writes, keys, connecting, a command's event, lengths."""
-    if mutant.spoilt is Spoilt.DROPPED:
-        return mutant.line_kind in ("write", "WRITE", "connected", "event")
-    return mutant.spoilt in (Spoilt.STATE, Spoilt.KEY, Spoilt.RING_REF, Spoilt.LENGTH)
+    }  # fmt: skip
 
 
 def counts(found: Mapping[Outcome, int]) -> dict[str, int]:
@@ -161,29 +175,83 @@ def total(documents: Iterable[Mapping[str, Any]]) -> Counter[str]:
     return found
 
 
+def kept_folders() -> list[Path]:
+    """The kept recordings of Linux on Xen."""
+    return sorted(path for path in data("recorded", "linux-frontend").iterdir() if path.is_dir())
+
+
+def kept_table() -> list[dict[str, Any]]:
+    """The table as it is kept, a document for each device."""
+    devices: list[dict[str, Any]] = read_json(data("recorded", TABLE))["devices"]
+    return devices
+
+
+def write_table(documents: list[dict[str, Any]]) -> None:
+    """Keep this table: that of all recordings."""
+    text = json.dumps({"format": 2, "devices": documents}, indent=1)
+    data("recorded", TABLE).write_text(text + "\n", encoding="utf-8")
+
+
+def unlike_the_table(documents: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each device of which the kept table says something else."""
+    kept = {(entry["folder"], entry["recorder"], entry["device"]): entry for entry in kept_table()}
+    return [
+        f"{new['folder']} {new['device']}: the mutants do not become what the kept table says"
+        for new in documents
+        if kept.get((new["folder"], new["recorder"], new["device"])) != new
+    ]
+
+
 def check_teeth() -> Checked:
-    """Run a sample of the kept table's mutants anew: each must become what the table says."""
-    kept = read_json(data("recorded", TABLE))["devices"]
+    """Run a sample of the kept table's mutants anew: each must become what the table says; each exception has a reason.
+
+    Of a small device everything is searched, as for the table. A mutant of a larger one is judged by itself, as any
+    recording would be: the one way of judging is held against the other.
+    """
+    kept = kept_table()
     shortfalls: list[str] = []
     sampled = 0
     for entry in kept:
-        if entry["mutants"] > _SMALL:
-            continue
         name = f"{entry['folder']} {entry['device']}"
         contents, _ = read_contents(data("recorded", "linux-frontend", entry["folder"]))
         seen = next(d for d in read_sources("", contents).devices if str(d.device) == entry["device"])
-        spoilt = list(thinned(mutants(contents, seen.device), entry["every"]))
+        spoilt = list(mutants(contents, seen.device))
         if len(spoilt) != len(entry["outcomes"]):
             shortfalls.append(f"{name}: {len(spoilt)} mutants, the table has {len(entry['outcomes'])}")
             continue
-        base = _base(seen, BOUNDS)
-        for mutant, letter in list(zip(spoilt, entry["outcomes"], strict=True))[::_SAMPLE]:
+        shortfalls += [
+            f"{name}: {each['file']}:{each['line']}, {each['spoilt']}: accepted, and nothing tells why it may be"
+            for each in entry["exceptions"]
+            if not each["why"]
+        ]
+        judged = dict(zip(spoilt, entry["outcomes"], strict=True))
+        for mutant, outcome in _sample(seen, contents, list(judged), SPECIFICATIONS[entry["specification"]], name):
             sampled += 1
-            outcome = bite(mutant, base).outcome
-            if _LETTERS[outcome] != letter:
+            if _LETTERS[outcome] != judged[mutant]:
                 place = f"{mutant.origin.file}:{mutant.origin.line}"
                 shortfalls.append(f"{name}: {place}, {mutant.spoilt.value}: {outcome.value}, not as the table says")
     if not sampled:
-        shortfalls.append("the table has no device that is small enough to be sampled")
+        shortfalls.append("the table has no mutant that could be sampled")
     return Checked({"mutants": sum(entry["mutants"] for entry in kept), "sampled": sampled, **total(kept)},
                    tuple(shortfalls))  # fmt: skip
+
+
+def _sample(
+    seen: DeviceRecording, contents: Mapping[str, bytes], spoilt: list[Mutant], spec: Spec[Any], name: str
+) -> Iterator[tuple[Mutant, Outcome]]:
+    """Some mutants, chosen by a hash of what they are, and what becomes of each."""
+
+    def draw(mutant: Mutant) -> str:
+        return hashlib.sha256(f"{name} {mutant.origin.file} {mutant.spoilt.value} {mutant.edits}".encode()).hexdigest()
+
+    if len(spoilt) <= _SMALL:
+        base = Rejudge(seen, spec, BOUNDS)
+        for mutant in sorted(spoilt, key=draw)[: max(1, len(spoilt) // _ONE_IN)]:
+            yield mutant, bite(mutant, base, contents).outcome
+        return
+    early = [m for m in spoilt if m.origin.line <= _EARLY and m.origin.file == seen.recorder]
+    for mutant in sorted(early, key=draw)[:_EACH]:
+        changed = changed_source(mutant, seen, contents)
+        sources = tuple(changed if source.file == changed.file else source for source in seen.sources)
+        watched, recording = device_recording(replace(seen, sources=sources), spec)
+        yield mutant, explain(watched, recording, bounds=PLAIN_BOUNDS).outcome

@@ -1,9 +1,12 @@
-"""What a recording of a Xen system shows of one vTPM device: typed events, each with the place where it was read."""
+"""What a recording of a Xen system shows of one vTPM device: typed events, each with the place where it was read.
+
+Events are equal if they show the same, wherever they were read.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
@@ -49,7 +52,7 @@ class Change:
     `implied`: nobody asked for the directory, it came with the first node written below it.
     """
 
-    origin: Origin
+    origin: Origin = field(compare=False)
     side: Side
     node: str
     value: str | None
@@ -60,7 +63,7 @@ class Change:
 class Commit:
     """Changes to xenstore that became visible at once: a transaction, or one request outside any."""
 
-    origin: Origin
+    origin: Origin = field(compare=False)
     party: Party
     changes: tuple[Change, ...]
 
@@ -72,7 +75,7 @@ class Read:
     `own`: the line is about this very node, not about a directory above it.
     """
 
-    origin: Origin
+    origin: Origin = field(compare=False)
     party: Party
     side: Side
     node: str
@@ -85,7 +88,7 @@ class Read:
 class Watched:
     """A watch on a node was set, or taken away."""
 
-    origin: Origin
+    origin: Origin = field(compare=False)
     party: Party
     side: Side
     node: str
@@ -96,7 +99,7 @@ class Watched:
 class Fired:
     """A watch event on a node was delivered."""
 
-    origin: Origin
+    origin: Origin = field(compare=False)
     party: Party
     side: Side
     node: str
@@ -117,7 +120,7 @@ class Header:
 class Mapped:
     """The backend mapped the frontend's page and bound its port, and looked at the page's first 16 bytes."""
 
-    origin: Origin
+    origin: Origin = field(compare=False)
     ring_ref: int
     port: int
     header: Header
@@ -128,27 +131,32 @@ class Mapped:
 class Sampled:
     """The backend woke and read the header: `after_connect` once after binding, else because an event came."""
 
-    origin: Origin
+    origin: Origin = field(compare=False)
     after_connect: bool
     header: Header
 
 
 @dataclass(frozen=True)
 class Commanded:
-    """The backend had fetched a request, stored its answer and sent the event."""
+    """The backend had fetched a request, stored its answer and sent the event.
 
-    origin: Origin
-    number: int  # as its recorder counts, from 1
+    Its recorder counts from 1, so a number says how many commands there had been; `follows`: it is the next one after
+    the number of the device's last command in this log.
+    """
+
+    origin: Origin = field(compare=False)
+    number: int
     request: bytes
     response: bytes
     locality: int
+    follows: bool = True
 
 
 @dataclass(frozen=True)
 class Published:
     """The frontend wrote its keys and then its state; the keys are visible before the state is."""
 
-    origin: Origin
+    origin: Origin = field(compare=False)
     ring_ref: int
     port: int
     state: str
@@ -161,7 +169,7 @@ Event: TypeAlias = Commit | Read | Watched | Fired | Mapped | Sampled | Commande
 class Remark:
     """Something in a recording that could not be used, told by its place."""
 
-    origin: Origin
+    origin: Origin = field(compare=False)
     why: str
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -139,31 +140,36 @@ def _lines(text: bytes, name: str, log: Log, *, console: bool) -> Iterator[_Line
         raw = raw.strip()
         if not raw or (console and not raw.startswith(b"{")):
             continue
-        origin = Origin(name, number, shown(raw.decode("utf-8", "backslashreplace"), 160))
-        if len(raw) > _LONGEST_LINE:
-            log.remark(origin, f"a line of {len(raw)} bytes; at most {_LONGEST_LINE} are read")
-            continue
-        try:
-            fields = parse_json(raw.decode("utf-8", "replace"), "the line")
-        except BadInput as why:
-            log.remark(origin, str(why))
-            continue
-        if not isinstance(fields, dict):
-            log.remark(origin, "not a JSON object")
-            continue
-        yield _Line(_without_payload(origin, fields), fields)
+        shows, fields, why = _read(raw)
+        if fields is None:
+            log.remark(Origin(name, number, shows), why)
+        else:
+            yield _Line(Origin(name, number, shows), fields)
 
 
-def _without_payload(origin: Origin, fields: Mapping[str, Any]) -> Origin:
-    """The place of a line, with hashes for the bytes of a command and its answer."""
+@functools.lru_cache(maxsize=8192)
+def _read(raw: bytes) -> tuple[str, Mapping[str, Any] | None, str]:
+    """What a line shows, its fields (None: it has none), and then why it cannot be used."""
+    shows = shown(raw.decode("utf-8", "backslashreplace"), 160)
+    if len(raw) > _LONGEST_LINE:
+        return shows, None, f"a line of {len(raw)} bytes; at most {_LONGEST_LINE} are read"
+    try:
+        fields = parse_json(raw.decode("utf-8", "replace"), "the line")
+    except BadInput as why:
+        return shows, None, str(why)
+    if not isinstance(fields, dict):
+        return shows, None, "not a JSON object"
+    return _without_payload(shows, fields), fields, ""
+
+
+def _without_payload(shows: str, fields: Mapping[str, Any]) -> str:
+    """What a line shows, with hashes for the bytes of a command and its answer."""
     hidden = {
         key: f"{len(value) // 2} bytes, sha256 {hashlib.sha256(value.encode()).hexdigest()[:16]}"
         for key in ("cmd", "rsp")
         if isinstance(value := fields.get(key), str)
     }
-    if not hidden:
-        return origin
-    return Origin(origin.file, origin.line, shown(json.dumps({**fields, **hidden}), 240))
+    return shown(json.dumps({**fields, **hidden}), 240) if hidden else shows
 
 
 # ----------------------------------------------------------------------------------------------------------- events
@@ -174,6 +180,7 @@ class _Served:
     """What a backend's log has shown so far of a device that it serves."""
 
     connected: bool = False
+    whole: bool = False  # since the device was found, or since a command, this log has shown each command
     commands: int = 0
     answered: int = -1  # bytes of the last answer, -1: none yet
 
@@ -265,7 +272,7 @@ class _Reader:
         place = self._device(line)
         keys, frontend_keys = line.keys("keys"), line.keys("fekeys")
         served = self._serve(place.device)
-        served.connected, served.commands, served.answered = False, 0, -1
+        served.connected, served.whole, served.commands, served.answered = False, True, 0, -1
         events = self.log.backend[place.device]
         events += self._listing(line.origin, Party.BACKEND, Side.BACKEND, keys)
         events += self._listing(line.origin, Party.BACKEND, Side.FRONTEND, frontend_keys)
@@ -339,11 +346,13 @@ class _Reader:
         self.woken = line.device() or self.woken
         if self.woken is None:
             raise Unusable("no event before it tells the device")
-        command = Commanded(
-            line.origin, line.number("n", 0xFFFF_FFFF), line.data("cmd", 4096), line.data("rsp", 8192),
-            line.number("locality", 0xFF),
-        )  # fmt: skip
         served = self._serve(self.woken)
+        number = line.number("n", 0xFFFF_FFFF)
+        command = Commanded(
+            line.origin, number, line.data("cmd", 4096), line.data("rsp", 8192), line.number("locality", 0xFF),
+            follows=number == served.commands + 1 or not served.whole,
+        )  # fmt: skip
+        served.whole = True
         served.commands, served.answered = command.number, len(command.response)
         self.log.backend[self.woken].append(command)
 

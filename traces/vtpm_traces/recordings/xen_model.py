@@ -564,7 +564,7 @@ class Reading:
 
     def _commanded(self, event: Commanded) -> Observation:
         asked, answered = len(event.request), len(event.response)
-        fits = _answers(asked, answered) if self._whole(event) else _no_step
+        fits = _answers(asked, answered) if self._plausible(event) else _no_step
 
         def says(before: Any, step: Step, after: Any) -> Sayings:
             return {
@@ -576,11 +576,15 @@ class Reading:
 
         return Happened(event.origin, (Call("backend_finishes", {"reply": answered}),), fits, says)
 
-    def _whole(self, event: Commanded) -> bool:
-        """Linux sends as many bytes as its packet's header names (A3), and an engine's reply is one packet (N3)."""
+    def _plausible(self, event: Commanded) -> bool:
+        """Linux sends as many bytes as its packet's header names (A3), and an engine's reply is one packet (N3).
+
+        And no command is missing before it.
+        """
         asked = int.from_bytes(event.request[2:6], "big")
         answered = int.from_bytes(event.response[2:6], "big")
-        return (asked == len(event.request) or not self.linux) and answered == len(event.response)
+        sent = asked == len(event.request) or not self.linux
+        return event.follows and sent and answered == len(event.response)
 
     def _published(self, event: Published) -> Iterator[Observation]:
         def keys(node: str, value: str) -> Change:
@@ -669,6 +673,9 @@ def _changes_nodes(changes: tuple[tuple[Side, str, str | None, bool], ...]) -> S
     backend_nodes = {node for side, node, _, _ in changes if side is Side.BACKEND}
     complete = {"frontend", "uuid"} <= backend_nodes
 
+    # A connection's keys become visible at once.
+    together = {"ring-ref", "event-channel"} <= {node for side, node, _, _ in changes if side is Side.FRONTEND}
+
     # `online` says 0 or 1; nobody writes anything else.
     known = all(value in (None, "0", "1") for _, node, value, _ in changes if node == "online")
 
@@ -697,6 +704,8 @@ def _changes_nodes(changes: tuple[tuple[Side, str, str | None, bool], ...]) -> S
                     be_v2 = value == "1"
                 case Side.BACKEND, "online":
                     online = value == "1"
+        if keys not in (0, before.keys) and not together:
+            return False
         expected = (fe_state, be_state, keys, fe_v2, be_v2, online)
         return nodes(after) == expected and (not made or bool(after.complete == complete))
 

@@ -16,12 +16,9 @@ from typing import Any
 from vtpm_model.core import Spec
 from vtpm_traces.observe import Happened, Level, Observation, Origin
 from vtpm_traces.recordings.xen import DeviceRecording, Source
-from vtpm_traces.recordings.xen_events import Commit, Event
 from vtpm_traces.recordings.xen_model import Block, Reading, modelled, recorder_turns
 from vtpm_traces.search import Bounds, Edge, Node, NoRun, Search
 from vtpm_traces.verdict import Outcome, Taken
-
-_NOWHERE = Origin("", 0, "")
 
 
 @dataclass(frozen=True)
@@ -184,7 +181,7 @@ class Rejudge:
         self.seen, self.spec, self.bounds = seen, spec, bounds
         self.blocks = [Block(of_page=False)]
         self.judged: dict[Hashable, _Judged] = {}
-        self.plain = {source.file: [_plain(event) for event in source.events] for source in seen.sources}
+        self.sources = {source.file: source for source in seen.sources}
         reading = Reading(seen, spec, blocks=self.blocks)
         reading.recording()
         self.own = self._judged(reading)
@@ -235,7 +232,7 @@ class Rejudge:
 
     def _difference(self, judged: _Judged, search: Search, changed: Source, reading: Reading) -> _Difference:
         stream = search.number[changed.file]
-        old, new = self.plain[changed.file], [_plain(event) for event in changed.events]
+        old, new = self.sources[changed.file].events, changed.events
         least = min(len(old), len(new))
         same = next((at for at in range(least) if old[at] != new[at]), least)
         after = next((n for n in range(least - same) if old[-1 - n] != new[-1 - n]), least - same)
@@ -291,11 +288,3 @@ def _of_all_lines(reading: Reading) -> Hashable:
         reading.budget, reading.one_log, reading.whole_store, reading.linux, reading.cancels, lengths,
         frozenset(reading.extras), frozenset(reading.complete), foreign,
     )  # fmt: skip
-
-
-def _plain(event: Event) -> Event:
-    """The event without its place."""
-    if isinstance(event, Commit):
-        changes = tuple(replace(change, origin=_NOWHERE) for change in event.changes)
-        return replace(event, origin=_NOWHERE, changes=changes)
-    return replace(event, origin=_NOWHERE)

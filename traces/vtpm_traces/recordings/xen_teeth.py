@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from vtpm_model.ring import SUBMIT
 from vtpm_traces.observe import Origin
-from vtpm_traces.recordings.xen import SourceKind, read_sources
+from vtpm_traces.recordings.xen import DeviceRecording, Source, SourceKind, read_sources
 from vtpm_traces.recordings.xen_events import Change, Commit, Device, Side, place_of
 from vtpm_traces.recordings.xen_model import plain_run
 from vtpm_traces.recordings.xen_rejudge import Rejudge
@@ -35,12 +36,22 @@ class Spoilt(Enum):
 
 @dataclass(frozen=True)
 class Mutant:
-    """A recording with one line spoilt: the kind of line, its place, and the spoilt contents of all sources."""
+    """A recording with one line spoilt: the kind of line, its place, and what becomes of lines of its file.
+
+    `edits` has lines, counted from 0, with what stands in their place (None: they are gone).
+    """
 
     spoilt: Spoilt
     line_kind: str
     origin: Origin
-    contents: Mapping[str, bytes]
+    edits: tuple[tuple[int, bytes | None], ...]
+
+    def of(self, content: bytes) -> bytes:
+        """The spoilt content of the file."""
+        lines: list[bytes | None] = [*content.split(b"\n")]
+        for number, line in self.edits:
+            lines[number] = line
+        return b"\n".join(line for line in lines if line is not None)
 
 
 @dataclass(frozen=True)
@@ -66,12 +77,13 @@ def mutants(contents: Mapping[str, bytes], device: Device) -> Iterator[Mutant]:
             lines = contents[file].split(b"\n")
             numbers = {e.origin.line - 1 for s in seen.sources if s.file == file for e in s.events}
             for number in sorted(numbers):
-                yield from _of_line(contents, file, lines, number, sorted(numbers))
+                yield from _of_line(file, lines, number, sorted(numbers))
         for source in seen.sources:
             if source.kind is SourceKind.STORE:
                 commits = [event for event in source.events if isinstance(event, Commit)]
+                lines = contents[source.file].split(b"\n")
                 for change in (change for commit in commits for change in commit.changes):
-                    yield from _of_request(contents, source.file, change)
+                    yield from _of_request(lines, change)
         return
 
 
@@ -81,47 +93,43 @@ _MODELLED = {
 }  # fmt: skip
 
 
-def _of_request(contents: Mapping[str, bytes], file: str, change: Change) -> Iterator[Mutant]:
+def _of_request(lines: list[bytes], change: Change) -> Iterator[Mutant]:
     """The mutants of a request in a trace of the store that wrote a node: gone with its answer, or another value."""
-    lines = contents[file].split(b"\n")
     number = change.origin.line - 1
     words = lines[number].split(b" ")
     if change.node not in _MODELLED or change.value is None or words[4] != b"WRITE":
         return
 
-    def mutant(spoilt: Spoilt, changed: list[bytes]) -> Mutant:
-        return Mutant(spoilt, "WRITE", change.origin, {**contents, file: b"\n".join(changed)})
+    def mutant(spoilt: Spoilt, *edits: tuple[int, bytes | None]) -> Mutant:
+        return Mutant(spoilt, "WRITE", change.origin, edits)
 
     answer = next(
         n for n in range(number, len(lines)) if lines[n].startswith(b"OUT " + words[1]) and b"WRITE (" in lines[n]
     )
-    yield mutant(Spoilt.DROPPED, [line for n, line in enumerate(lines) if n not in (number, answer)])
+    yield mutant(Spoilt.DROPPED, (number, None), (answer, None))
     spoilt = _MODELLED[change.node]
     value = str(_other_state(change.value)) if spoilt is Spoilt.STATE else "77"
     head = lines[number][: -len(change.value) - 1]
-    yield mutant(spoilt, [*lines[: number - 1], b"", head + value.encode() + b")", *lines[number + 1 :]])
+    announced = (number - 1, b"")  # with the length that the request had
+    yield mutant(spoilt, announced, (number, head + value.encode() + b")"))
 
 
-def _of_line(
-    contents: Mapping[str, bytes], file: str, lines: list[bytes], number: int, numbers: list[int]
-) -> Iterator[Mutant]:
+def _of_line(file: str, lines: list[bytes], number: int, numbers: list[int]) -> Iterator[Mutant]:
     fields: Fields = json.loads(lines[number])
     kind = str(fields.get("ev", "xswatch"))
     origin = Origin(file, number + 1, lines[number].decode("utf-8", "backslashreplace")[:160])
 
-    def mutant(spoilt: Spoilt, changed: list[bytes]) -> Mutant:
-        return Mutant(spoilt, kind, origin, {**contents, file: b"\n".join(changed)})
+    def mutant(spoilt: Spoilt, *edits: tuple[int, bytes | None]) -> Mutant:
+        return Mutant(spoilt, kind, origin, edits)
 
-    yield mutant(Spoilt.DROPPED, lines[:number] + lines[number + 1 :])
+    yield mutant(Spoilt.DROPPED, (number, None))
     own = _is_own(fields)
     for other in numbers[numbers.index(number) + 1 :]:
         if _is_own(json.loads(lines[other])) is not own:
-            swapped = list(lines)
-            swapped[number], swapped[other] = lines[other], lines[number]
-            yield mutant(Spoilt.SWAPPED, swapped)
+            yield mutant(Spoilt.SWAPPED, (number, lines[other]), (other, lines[number]))
             break
     for spoilt, changed in _changed(fields):
-        yield mutant(spoilt, [*lines[:number], json.dumps(changed).encode(), *lines[number + 1 :]])
+        yield mutant(spoilt, (number, json.dumps(changed).encode()))
 
 
 def _is_own(fields: Fields) -> bool:
@@ -151,6 +159,12 @@ def _changed(fields: Fields) -> Iterator[tuple[Spoilt, Fields]]:
         yield Spoilt.RING_REF, {**fields, "ring_ref": 77}
         yield Spoilt.KEY, {**fields, "remote_port": 77}
         yield Spoilt.LENGTH, {**fields, "page": "17" + fields["page"][2:]}
+    if kind == "pyfront-write":
+        yield Spoilt.RING_REF, {**fields, "ring_ref": 77}
+        yield Spoilt.KEY, {**fields, "port": 77}
+        yield Spoilt.STATE, {**fields, "state": _other_state(fields["state"])}
+    if kind == "pyfront-be":
+        yield Spoilt.STATE, {**fields, "be_state": _other_state(fields["be_state"])}
     if kind == "event":
         yield Spoilt.LENGTH, {**fields, "length": fields["length"] + 1}
         yield Spoilt.STATE, {**fields, "state": (fields["state"] + 1) % 4}
@@ -180,34 +194,61 @@ def _flipped(hexadecimal: str, index: int) -> str:
     return data.hex()
 
 
-def thinned(every: Iterable[Mutant], step: int) -> Iterator[Mutant]:
-    """The mutants of all lines up to the 40th command, and after it those of each `step`-th command and its looks."""
-    commands = 0
-    line: tuple[str, int] | None = None
-    for mutant in every:
-        place = mutant.origin.file, mutant.origin.line
-        if mutant.line_kind == "command" and place != line:
-            commands += 1
-        line = place
-        if commands <= _WITHOUT_THINNING or commands % step == 0 or mutant.line_kind not in ("event", "command"):
-            yield mutant
+def depended_on(mutant: Mutant) -> bool:
+    """Whether it spoils what later lines mostly depend on: writes, keys, connects, commands, their events, lengths."""
+    if mutant.spoilt is Spoilt.DROPPED:
+        return mutant.line_kind in ("write", "WRITE", "connected", "event", "command", "pyfront-write")
+    return mutant.spoilt in (Spoilt.STATE, Spoilt.KEY, Spoilt.RING_REF, Spoilt.LENGTH)
 
 
-_WITHOUT_THINNING = 40
+def why_nothing_depends(mutant: Mutant, contents: Mapping[str, bytes]) -> str:
+    """Why no later line depends on what was spoilt, told from the lines alone; empty if nothing tells it."""
+    lines = contents[mutant.origin.file].split(b"\n")
+    fields = _fields(lines[mutant.origin.line - 1])
+    later = [_fields(line) for line in lines[mutant.origin.line :]]
+    match mutant.line_kind:
+        case "watch" | "xswatch" | "pyfront-be":
+            return "a level read: the value may have been there since the read before"
+        case "event" if fields["state"] != SUBMIT and mutant.spoilt is not Spoilt.LENGTH:
+            return "a look that found no request"
+        case "frontend-state" if mutant.spoilt in (Spoilt.KEY, Spoilt.RING_REF):
+            following = next((each for each in later if each.get("ev") in ("frontend-state", "connected")), {})
+            if following.get("ev") != "connected":
+                return "keys that no connection was made with"
+        case "command" if mutant.spoilt is Spoilt.DROPPED:
+            following = next((each for each in later if each.get("n") == fields["n"] + 1), {})
+            if not following:
+                return "the last command that its recorder counted"
+        case _:
+            pass
+    return ""
 
 
-def bite(mutant: Mutant, base: Rejudge, *, run: bool = False) -> Bite:
+def _fields(line: bytes) -> Fields:
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def bite(mutant: Mutant, base: Rejudge, contents: Mapping[str, bytes], *, run: bool = False) -> Bite:
     """Hold a mutant against the specification that explains the recording itself."""
-    file = mutant.origin.file
-    old = next(source for source in base.seen.sources if source.file == file)
-    found = [
-        source
-        for each in read_sources("", {file: mutant.contents[file]}).devices
-        for source in each.sources
-        if each.device == base.seen.device and source.kind is old.kind
-    ]
-    verdict = base.rejudge(found[0] if found else replace(old, events=()), run=run)
+    verdict = base.rejudge(changed_source(mutant, base.seen, contents), run=run)
     return Bite(mutant, verdict.outcome, verdict.ends_at, plain_run(verdict.run))
+
+
+def changed_source(mutant: Mutant, seen: DeviceRecording, contents: Mapping[str, bytes]) -> Source:
+    """What the spoilt file shows of a device; without an event left it is there, and silent."""
+    file = mutant.origin.file
+    old = next(source for source in seen.sources if source.file == file)
+    found = (
+        source
+        for each in read_sources("", {file: mutant.of(contents[file])}).devices
+        for source in each.sources
+        if each.device == seen.device and source.kind is old.kind
+    )
+    return next(found, replace(old, events=()))
 
 
 Table = dict[tuple[Spoilt, str], Counter[Outcome]]
