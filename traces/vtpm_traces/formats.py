@@ -80,7 +80,7 @@ def _script(path: Path, form: str) -> list[Finding]:
     outcome = Outcome.ACCEPTED if judged.accepted_by else Outcome.REFUSED
     if judged.malformed:
         outcome, notes = Outcome.MALFORMED, [f"{path}: {judged.malformed}"]
-    title = f"{judged.recording}, {judged.devices} devices"
+    title = f"{judged.recording}, {judged.devices} device{'' if judged.devices == 1 else 's'}"
     return [Finding(title, outcome, judged.accepted_by, tuple(notes), asdict(judged))]
 
 

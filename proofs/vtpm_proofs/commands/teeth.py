@@ -22,6 +22,9 @@ def teeth(
         bool, typer.Option("--all", help="All kept recordings; what is found must be what the kept table says.")
     ] = False,
     record: Annotated[bool, typer.Option("--record", help="With --all: keep what is found as the table.")] = False,
+    every: Annotated[
+        int, typer.Option(metavar="N", min=1, help="After the 40th command spoil only each N-th one's lines.")
+    ] = 1,
     device: Annotated[str | None, typer.Option(metavar="DOMAIN/HANDLE", help="Only this device.")] = None,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that share the work.")] = 1,
     runs: Annotated[
@@ -56,7 +59,7 @@ def teeth(
     try:
         for folder in folders or kept_folders():
             for found in bitten(
-                folder, device=device, jobs=jobs, run=runs is not None,
+                folder, every=every, device=device, jobs=jobs, run=runs is not None,
                 say=lambda line: typer.echo(line, err=True),
             ):  # fmt: skip
                 documents.append(as_document(found))
@@ -90,6 +93,8 @@ def _print(document: dict[str, Any]) -> None:
     from vtpm_proofs.report.console import console
 
     title = f"{document['folder']} {document['recorder']} device {document['device']}, {document['specification']}"
+    if document["every"] > 1:
+        title += f", after the 40th command each {document['every']}-th"
     shown = Table(title=title, box=None, header_style="bold", pad_edge=False, title_justify="left")
     shown.add_column("spoilt")
     shown.add_column("line")

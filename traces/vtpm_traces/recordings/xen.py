@@ -37,12 +37,16 @@ class SourceKind(Enum):
 
 @dataclass(frozen=True)
 class Source:
-    """What one file shows of one device, in its order. `from_start`: nothing of its kind is older than the file."""
+    """What one file shows of one device, in its order.
+
+    `from_start`: nothing of its kind is older than the file. `doubtful`: lines of it may be of another device.
+    """
 
     file: str  # relative to the folder
     kind: SourceKind
     events: tuple[Event, ...]
     from_start: bool = False
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,9 @@ def read_sources(title: str, contents: Mapping[str, bytes]) -> FolderRecording:
             }  # fmt: skip
             for source_kind, devices in by_kind.items():
                 for device, events in devices.items():
-                    found[device].append(Source(name, source_kind, tuple(events)))
+                    from_start = source_kind is SourceKind.BACKEND and log.started
+                    doubtful = source_kind is SourceKind.BACKEND and device in log.doubtful
+                    found[device].append(Source(name, source_kind, tuple(events), from_start, doubtful))
     for device in sorted(found):
         recording.devices += _by_recorder(device, found[device])
     recording.devices.sort(key=lambda each: (each.recorder, each.device))

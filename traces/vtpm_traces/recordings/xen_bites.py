@@ -20,7 +20,7 @@ from vtpm_traces.recordings.judged import Checked
 from vtpm_traces.recordings.xen import DeviceRecording, read_contents, read_sources
 from vtpm_traces.recordings.xen_model import device_recording
 from vtpm_traces.recordings.xen_rejudge import Rejudge
-from vtpm_traces.recordings.xen_teeth import Bite, Mutant, bite, changed_source, depended_on, mutants, table
+from vtpm_traces.recordings.xen_teeth import Bite, Mutant, bite, changed_source, depended_on, mutants, table, thinned
 from vtpm_traces.recordings.xen_teeth import why_nothing_depends as why
 from vtpm_traces.recordings.xen_verdict import BOUNDS as PLAIN_BOUNDS
 from vtpm_traces.schema import data
@@ -46,14 +46,15 @@ BOUNDS = Bounds(nodes=2_000_000, hidden=(256,))
 class Bitten:
     """What became of the mutants of one recorded device.
 
-    `specification` is the one that explains the recording itself. `bites` are in the order of the lines; without a run
-    unless it was asked for.
+    `specification` is the one that explains the recording itself; `every`: after the 40th command only the lines of
+    each so many-th were spoilt. `bites` are in the order of the lines; without a run unless it was asked for.
     """
 
     folder: str
     recorder: str
     device: str
     specification: str
+    every: int
     contents: Mapping[str, bytes]
     bites: tuple[Bite, ...]
 
@@ -75,6 +76,7 @@ _tasks: list[_Task] = []  # for the processes that are forked to share the work
 def bitten(
     folder: Path,
     *,
+    every: int = 1,
     device: str | None = None,
     jobs: int = 1,
     run: bool = False,
@@ -88,14 +90,14 @@ def bitten(
             continue
         say(f"{folder.name} {seen.title}: all that it can mean is searched")
         base = _base(seen, bounds)
-        spoilt = tuple(mutants(contents, seen.device))
+        spoilt = tuple(thinned(mutants(contents, seen.device), every))
         say(f"{folder.name} {seen.title}: {len(spoilt)} mutants, held against {base.spec.name}")
         found: list[Bite] = []
         for each in _bites(_Task(base, contents, spoilt, run), jobs):
             found.append(each)
             if len(found) % 100 == 0:
                 say(f"  {len(found)} of {len(spoilt)}")
-        yield Bitten(folder.name, seen.recorder, str(seen.device), base.spec.name, contents, tuple(found))
+        yield Bitten(folder.name, seen.recorder, str(seen.device), base.spec.name, every, contents, tuple(found))
 
 
 def _base(seen: DeviceRecording, bounds: Bounds) -> Rejudge:
@@ -143,6 +145,7 @@ def as_document(found: Bitten) -> dict[str, Any]:
         "recorder": found.recorder,
         "device": found.device,
         "specification": found.specification,
+        "every": found.every,
         "mutants": len(found.bites),
         "exceptions": [
             {
@@ -187,18 +190,20 @@ def kept_table() -> list[dict[str, Any]]:
 
 
 def write_table(documents: list[dict[str, Any]]) -> None:
-    """Keep this table: that of all recordings."""
-    text = json.dumps({"format": 2, "devices": documents}, indent=1)
+    """Keep this table, which leaves out no device."""
+    text = json.dumps({"format": 2, "left_out": [], "devices": documents}, indent=1)
     data("recorded", TABLE).write_text(text + "\n", encoding="utf-8")
 
 
 def unlike_the_table(documents: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A sentence for each device of which the kept table says something else."""
+    """A sentence for each device of which the kept table says something else; it may have spoilt fewer lines."""
     kept = {(entry["folder"], entry["recorder"], entry["device"]): entry for entry in kept_table()}
     return [
         f"{new['folder']} {new['device']}: the mutants do not become what the kept table says"
         for new in documents
-        if kept.get((new["folder"], new["recorder"], new["device"])) != new
+        if (old := kept.get((new["folder"], new["recorder"], new["device"])))
+        and old["every"] == new["every"]
+        and old != new
     ]
 
 
@@ -215,7 +220,7 @@ def check_teeth() -> Checked:
         name = f"{entry['folder']} {entry['device']}"
         contents, _ = read_contents(data("recorded", "linux-frontend", entry["folder"]))
         seen = next(d for d in read_sources("", contents).devices if str(d.device) == entry["device"])
-        spoilt = list(mutants(contents, seen.device))
+        spoilt = list(thinned(mutants(contents, seen.device), entry["every"]))
         if len(spoilt) != len(entry["outcomes"]):
             shortfalls.append(f"{name}: {len(spoilt)} mutants, the table has {len(entry['outcomes'])}")
             continue
@@ -232,8 +237,8 @@ def check_teeth() -> Checked:
                 shortfalls.append(f"{name}: {place}, {mutant.spoilt.value}: {outcome.value}, not as the table says")
     if not sampled:
         shortfalls.append("the table has no mutant that could be sampled")
-    return Checked({"mutants": sum(entry["mutants"] for entry in kept), "sampled": sampled, **total(kept)},
-                   tuple(shortfalls))  # fmt: skip
+    figures = {"devices": len(kept), "mutants": sum(entry["mutants"] for entry in kept), "sampled": sampled}
+    return Checked({**figures, **total(kept)}, tuple(shortfalls))
 
 
 def _sample(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vtpm_model.ring import FINISH, SUBMIT
 from vtpm_traces.files import BadInput, parse_json, shown
 from vtpm_traces.observe import Origin
 from vtpm_traces.recordings.xen_events import (
@@ -53,12 +54,14 @@ class Unusable(ValueError):
 
 @dataclass
 class Log:
-    """What one file of JSON lines shows of each device, in its order."""
+    """What one file of JSON lines shows of each device, in its order; `started`: it begins with its backend's start."""
 
     backend: dict[Device, list[Event]] = field(default_factory=lambda: defaultdict(list))
     frontend: dict[Device, list[Event]] = field(default_factory=lambda: defaultdict(list))
     watcher: dict[Device, list[Event]] = field(default_factory=lambda: defaultdict(list))
     remarks: list[Remark] = field(default_factory=list)
+    started: bool = False
+    doubtful: set[Device] = field(default_factory=set)  # lines may be of another of these
 
     def remark(self, origin: Origin, why: str) -> None:
         """Tell of a line that could not be used; a log full of them is told about once more, not line by line."""
@@ -182,7 +185,7 @@ class _Served:
     connected: bool = False
     whole: bool = False  # since the device was found, or since a command, this log has shown each command
     commands: int = 0
-    answered: int = -1  # bytes of the last answer, -1: none yet
+    page: tuple[int, int] | None = None  # its state and length as the backend knows them best
 
 
 class _Reader:
@@ -244,6 +247,7 @@ class _Reader:
 
     def _start(self, line: _Line) -> None:
         self.domain = line.number("domid", 0xFFFF)
+        self.log.started = not self.log.backend
 
     def _watch(self, line: _Line) -> None:
         place = self._place(line)
@@ -272,7 +276,7 @@ class _Reader:
         place = self._device(line)
         keys, frontend_keys = line.keys("keys"), line.keys("fekeys")
         served = self._serve(place.device)
-        served.connected, served.whole, served.commands, served.answered = False, True, 0, -1
+        served.connected, served.whole, served.commands, served.page = False, True, 0, None
         events = self.log.backend[place.device]
         events += self._listing(line.origin, Party.BACKEND, Side.BACKEND, keys)
         events += self._listing(line.origin, Party.BACKEND, Side.FRONTEND, frontend_keys)
@@ -303,9 +307,10 @@ class _Reader:
             raise Unusable("no frontend's keys have been read before it")
         device = self.connecting
         self.connecting = None
-        self._serve(device).connected = True
-        self.woken = device
         header = Header(int.from_bytes(page[:4], "little"), page[4], page[5], page[6], page[7])
+        served = self._serve(device)
+        served.connected, served.page = True, (header.state, header.length)
+        self.woken = device
         events = self.log.backend[device]
         read = {"ring-ref": str(reference), "event-channel": str(port), "feature-protocol-v2": feature}
         for node, value in read.items():
@@ -328,17 +333,20 @@ class _Reader:
         self.log.backend[self.woken].append(Sampled(line.origin, why == "connect", header))
 
     def _whose(self, line: _Line, header: Header, position: int) -> Device:
-        """The connected device whose event it was. The line does not say; what follows it may."""
+        """The connected device whose event it was: a line does not say, the command after it may, or the page."""
         connected = [device for device, served in self.served.items() if served.connected]
-        if len(connected) > 1 and position + 1 < len(self.lines) and self.lines[position + 1].kind == "command":
-            number = self.lines[position + 1].fields.get("n")
+        following = self.lines[position + 1] if position + 1 < len(self.lines) else None
+        if len(connected) > 1 and following is not None and following.kind == "command":
+            number = following.fields.get("n")
             connected = [d for d in connected if self.served[d].commands + 1 == number] or connected
-        elif len(connected) > 1:
-            connected = [d for d in connected if self.served[d].answered == header.length] or connected
+        if len(connected) > 1 and header.state != SUBMIT:
+            page = header.state, header.length
+            connected = [d for d in connected if self.served[d].page == page] or connected
         if not connected:
             raise Unusable("no device is connected")
         if len(connected) > 1:
             names = ", ".join(map(str, connected))
+            self.log.doubtful.update(connected)
             self.log.remark(line.origin, f"may be of any of the devices {names}; taken as of {connected[0]}")
         return connected[0]
 
@@ -353,7 +361,7 @@ class _Reader:
             follows=number == served.commands + 1 or not served.whole,
         )  # fmt: skip
         served.whole = True
-        served.commands, served.answered = command.number, len(command.response)
+        served.commands, served.page = command.number, (FINISH, len(command.response))
         self.log.backend[self.woken].append(command)
 
     # --------------------------------------------------------------------------------- a user-space frontend's log

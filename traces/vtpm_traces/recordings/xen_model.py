@@ -460,15 +460,19 @@ class Reading:
         """How many creations and writes of the frontend's state there can have been, by the lines that they caused.
 
         A directory that is made, or removed, has a line of its own. The frontend's state has one for each write after
-        the backend has set its watch, and one for each time that it set it. Before, nothing tells by how many writes
-        the first state came about; more than the shortest way to it would show nothing else.
+        the backend has set its watch, and one for each time that it set it. Nothing tells by how many writes the state
+        came about that was there when the watch was set; more than the shortest way to it would show nothing else.
         """
         reads = [event for event in log.events if isinstance(event, Read)]
         made = [r for r in reads if r.side is Side.BACKEND and r.node == DIRECTORY and r.own]
-        found = [r for r in reads if r.side is Side.BACKEND and r.node == "frontend" and r.exact]
-        states = [r.value for r in reads if r.side is Side.FRONTEND and r.node == "state" and not r.exact]
-        first = _SHORTEST_WAY.get(xenbus_state(states[0]), 4) if states else 4
-        return Budget(creations=(len(made) + 1) // 2, writes=max(len(states) - len(found), 0) + first)
+        writes, first = 0, True
+        for read in reads:
+            if read.side is Side.BACKEND and read.node == "frontend" and read.exact:
+                first = True  # the directory was found, and a watch is set on its frontend's state
+            elif read.side is Side.FRONTEND and read.node == "state" and not read.exact:
+                writes += _SHORTEST_WAY.get(xenbus_state(read.value), 4) if first else 1
+                first = False
+        return Budget(creations=(len(made) + 1) // 2, writes=writes + 4 if first else writes)
 
     @staticmethod
     def _begins_late(source: Source) -> bool:

@@ -194,6 +194,22 @@ def _flipped(hexadecimal: str, index: int) -> str:
     return data.hex()
 
 
+def thinned(every: Iterable[Mutant], step: int) -> Iterator[Mutant]:
+    """The mutants of all lines up to the 40th command, and after it those of each `step`-th command and its looks."""
+    commands = 0
+    line: tuple[str, int] | None = None
+    for mutant in every:
+        place = mutant.origin.file, mutant.origin.line
+        if mutant.line_kind == "command" and place != line:
+            commands += 1
+        line = place
+        if commands <= _WITHOUT_THINNING or commands % step == 0 or mutant.line_kind not in ("event", "command"):
+            yield mutant
+
+
+_WITHOUT_THINNING = 40
+
+
 def depended_on(mutant: Mutant) -> bool:
     """Whether it spoils what later lines mostly depend on: writes, keys, connects, commands, their events, lengths."""
     if mutant.spoilt is Spoilt.DROPPED:

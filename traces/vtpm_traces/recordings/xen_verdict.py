@@ -88,16 +88,28 @@ def judge_folder(folder: Path, *, spec: Spec[Any] = LINUX, bounds: Bounds = BOUN
 
 
 def judge_device(seen: DeviceRecording, *, spec: Spec[Any] = LINUX, bounds: Bounds = BOUNDS) -> DeviceVerdict:
-    """Hold one device against a specification and, where the true model refuses, against `recorder-backend`."""
-    verdict = _explained(seen, spec, bounds)
+    """Hold one device against a specification and, where the true model refuses, against `recorder-backend`.
+
+    Of a backend's log without its first lines nothing is known of where it begins: that is undecided.
+    """
+    rests = [source.file for source in seen.sources if source.kind is SourceKind.BACKEND and not source.from_start]
+    if rests:
+        reason = f"{rests[0]} does not begin with its recorder's start: it is the rest of a longer log"
+        verdict = Verdict(Outcome.UNDECIDED, spec.name, 0, reason=reason)
+    else:
+        verdict = _explained(seen, spec, bounds)
     refused: Verdict | None = None
     forbidden: tuple[Forbidden, ...] = ()
-    if not verdict.accepted and spec is LINUX:
+    if not verdict.accepted and not rests and spec is LINUX:
         variant, recording = device_recording(seen, RECORDER)
         second = explain(variant, recording, bounds=bounds)
         if second.accepted:
             refused, verdict = verdict, second
             forbidden = forbidden_steps(variant, second)
+    doubtful = [source.file for source in seen.sources if source.doubtful]
+    if doubtful and verdict.outcome is Outcome.REFUSED:
+        reason = f"{doubtful[0]} has lines that name no device, and may be of another than they were taken for"
+        verdict = replace(verdict, outcome=Outcome.UNDECIDED, reason=reason)
     return DeviceVerdict(
         recorder=seen.recorder,
         domain=seen.device.domain,
