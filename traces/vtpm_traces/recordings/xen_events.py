@@ -140,8 +140,8 @@ class Sampled:
 class Commanded:
     """The backend had fetched a request, stored its answer and sent the event.
 
-    Its recorder counts from 1, so a number says how many commands there had been; `follows`: it is the next one after
-    the number of the device's last command in this log.
+    Its recorder counts from 1, by device or by connection, so a number says how many commands there had been;
+    `follows`: it is the next one after that of the device's last command in this log, or the first.
     """
 
     origin: Origin = field(compare=False)

@@ -247,7 +247,7 @@ class _Reader:
 
     def _start(self, line: _Line) -> None:
         self.domain = line.number("domid", 0xFFFF)
-        self.log.started = not self.log.backend
+        self.log.started |= not self.log.backend
 
     def _watch(self, line: _Line) -> None:
         place = self._place(line)
@@ -358,7 +358,7 @@ class _Reader:
         number = line.number("n", 0xFFFF_FFFF)
         command = Commanded(
             line.origin, number, line.data("cmd", 4096), line.data("rsp", 8192), line.number("locality", 0xFF),
-            follows=number == served.commands + 1 or not served.whole,
+            follows=number in (1, served.commands + 1) or not served.whole,
         )  # fmt: skip
         served.whole = True
         served.commands, served.page = command.number, (FINISH, len(command.response))
