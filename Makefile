@@ -47,6 +47,7 @@ soak: setup
 	$(BIN)/python -m tests.impl.tis.soak
 	$(BIN)/python -m tests.differential.tis_programs
 	$(BIN)/python -m tests.quality.hunt
+	$(BIN)/python -m tests.differential.soak
 	$(BIN)/vtpmspec conform --runs 20000 --seed $$(date +%s) -- $(BIN)/vtpm sut backend
 	$(BIN)/vtpmspec conform --runs 20000 --seed $$(date +%s) -- $(BIN)/vtpm sut frontend
 	$(BIN)/vtpmspec conform --end tis-driver --runs 2000 -- $(BIN)/vtpm sut tis-driver
