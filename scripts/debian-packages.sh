@@ -24,12 +24,13 @@ if [ "${1:-}" = peers ]; then
 fi
 [ -n "$missing" ] || exit 0
 
+install="apt-get install --yes --no-install-recommends"
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
 	echo "installing Debian packages:$missing"
 	apt-get update
 	# shellcheck disable=SC2086
-	DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing
+	DEBIAN_FRONTEND=noninteractive $install $missing
 else
-	echo "Missing:$missing. As root, run: apt-get update && apt-get install --yes$missing" >&2
+	echo "Missing:$missing. As root, run: apt-get update && $install$missing" >&2
 	exit 1
 fi

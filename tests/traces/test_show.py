@@ -10,6 +10,7 @@ from tests.traces.test_itf import a_trace
 
 from vtpm_model.core import Actor
 from vtpm_model.device import DEVICE
+from vtpm_model.tis import TIS
 from vtpm_traces import show
 from vtpm_traces.itf import INIT, Expect, Moment, Trace
 from vtpm_traces.observe import Origin
@@ -57,6 +58,30 @@ def test_an_arrow_leads_to_what_another_end_will_see() -> None:
     assert "    participant xenstore" in text
     created = "    toolstack->>xenstore: toolstack_creates(complete=true): fe_state=INITIALISING"
     assert any(line.startswith(created) for line in text.splitlines())
+
+
+def test_everybody_who_acts_has_a_lane() -> None:
+    assert {actor.value for actor in Actor} <= set(show.LANES)
+    assert set(show.PLACES.values()) <= set(show.LANES)
+
+
+def test_the_registers_that_a_driver_changes_are_the_devices() -> None:
+    state = TIS.init()
+    run = []
+    for name, picks in (("caller_sends", {"named": 10, "given": 10}), ("driver_requests_the_locality", {})):
+        action = TIS.action(name)
+        state = action.run(state, **picks)
+        run.append(Taken(name, action.by, picks, state))
+    rows = show.of_run(TIS, run)
+    assert "    driver-->>device: driver_requests_the_locality: owner=DRIVER" in show.mermaid(rows, "t").splitlines()
+    assert ElementTree.fromstring(show.svg(rows, "t")).tag == f"{SVG}svg"
+
+
+def test_a_diagram_says_that_it_leaves_changes_out() -> None:
+    changes = tuple(show.Change(f"field{number}", "0", "1") for number in range(show.TOLD + 1))
+    row = show.Row(1, "backend", "backend_fetches", changes[: show.TOLD])
+    assert "…" not in show.svg([row], "t")
+    assert "field3=1, …<" in show.svg([replace(row, changes=changes)], "t")
 
 
 def test_nothing_in_a_message_ends_it() -> None:

@@ -126,8 +126,10 @@ def test_show_prints_a_table_a_diagram_and_json(tmp_path: Path) -> None:
     assert json.loads(run("show", path, "--json").output)["steps"][0]["action"] == "frontend_connects"
     assert run("show", path, "--svg", tmp_path / "a.svg").exit_code == 0
     assert (tmp_path / "a.svg").read_text().startswith("<svg ")
+    assert "seen at" not in run("show", path).output
     shown = run("show", log(tmp_path / "a.ndjson", CONNECT, BIND))
     assert "backend_connects" in shown.output
+    assert "seen at" in shown.output
 
 
 def test_show_of_what_cannot_be_shown(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from vtpm_traces.steps import Steps
 from vtpm_traces.values import leaves, told
 from vtpm_traces.verdict import Taken
 
-PAGE, STORE, FRONTEND, BACKEND = "page", "xenstore", Actor.FRONTEND.value, Actor.BACKEND.value
+PAGE, STORE = "page", "xenstore"
+FRONTEND, BACKEND, DEVICE = Actor.FRONTEND.value, Actor.BACKEND.value, Actor.DEVICE.value
 
 PLACES = {
     "page.state": PAGE,
@@ -31,10 +32,24 @@ PLACES = {
     "online": STORE,
     "to_backend": BACKEND,
     "to_frontend": FRONTEND,
+    "owner": DEVICE,
+    "asking": DEVICE,
+    "wanted": DEVICE,
+    "fifo.phase": DEVICE,
+    "fifo.taken": DEVICE,
+    "fifo.given": DEVICE,
+    "place": DEVICE,
 }
 """Fields that one end changes for another to see, and where: an arrow leads there."""
 
-LANES = (Actor.TOOLSTACK.value, STORE, FRONTEND, PAGE, Actor.XEN.value, BACKEND, Actor.ENGINE.value)
+LANES = (
+    Actor.TOOLSTACK.value, STORE, FRONTEND, PAGE, Actor.XEN.value, BACKEND, Actor.ENGINE.value,
+    Actor.SOFTWARE.value, Actor.DRIVER.value, Actor.OTHERS.value, DEVICE,
+)  # fmt: skip
+"""From left to right: everybody who acts, and between two the place that they share."""
+
+TOLD = 4
+"""How many changes a diagram tells at one arrow; the table tells all."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +139,7 @@ def svg(rows: Sequence[Row], title: str) -> str:
         'font-family="sans-serif" font-size="11">',
         "<style>text { paint-order: stroke; stroke: #fff; stroke-width: 3px; }</style>",
         f"<title>{escape(title)}</title>",
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
         '<path d="M0,0 L8,4 L0,8 z" fill="#334"/></marker></defs>',
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
         f'<text x="{MARGIN}" y="18" font-size="13" font-weight="bold" fill="#112">{escape(title)}</text>',
@@ -157,7 +172,7 @@ def svg(rows: Sequence[Row], title: str) -> str:
         if first:
             refused = " — refused" if row.refused else ""
             parts.append(f'<text x="8" y="{y + 4}" fill="#99a">{row.number}</text>')
-            above = f'<text x="{at}" y="{y - 6}" text-anchor="{anchor}" font-weight="bold" fill="{colour}">'
+            above = f'<text x="{at}" y="{y - 7}" text-anchor="{anchor}" font-weight="bold" fill="{colour}">'
             parts.append(above + f"{escape(row.action + refused)}</text>")
         if label:
             parts.append(f'<text x="{at}" y="{y + 13}" text-anchor="{anchor}" fill="#556">{escape(label)}</text>')
@@ -171,7 +186,8 @@ def _length(row: Row, changes: Sequence[Change]) -> float:
 
 
 def _label(changes: Sequence[Change]) -> str:
-    return ", ".join(f"{change.path}={change.after}" for change in changes)
+    told = [f"{change.path}={change.after}" for change in changes[:TOLD]]
+    return ", ".join([*told, "…"] if len(changes) > TOLD else told)
 
 
 def _firsts() -> Iterable[bool]:
@@ -195,7 +211,7 @@ def _arrows(row: Row) -> list[tuple[str, list[Change]]]:
         place = PLACES.get(change.path)
         if place is not None and place != row.by and not (place in (FRONTEND, BACKEND) and change.after == "false"):
             found.setdefault(place, []).append(change)
-    return list(found.items()) or [(row.by, list(row.changes[:3]))]
+    return list(found.items()) or [(row.by, list(row.changes))]
 
 
 def _lanes(rows: Sequence[Row]) -> list[str]:

@@ -59,6 +59,7 @@ def validate(
     all.
 
     Example: vtpmspec trace validate run.ndjson
+
     Example: vtpmspec trace validate --format xen-recording recorded/linux-frontend/pv-tpm12-swtpm
     """
     from vtpm_traces.files import BadInput
@@ -320,10 +321,13 @@ def _print_rows(rows: list[Any], title: str) -> None:
     table.add_column("who", no_wrap=True)
     table.add_column("does", overflow="fold")
     table.add_column("and changes", overflow="fold")
-    table.add_column("seen at", overflow="fold")
+    recorded = any(row.seen for row in rows)
+    if recorded:
+        table.add_column("seen at", overflow="fold")
     for row in rows:
         marked = f"{row.action} — refused" if row.refused else row.action
         seen = ", ".join(f"{origin.line}" for origin in row.seen) or ("hidden" if row.hidden else "")
         style = "red" if row.refused else "dim" if row.hidden else ""
-        table.add_row(str(row.number), row.by, marked, ", ".join(map(str, row.changes)), seen, style=style)
+        cells = (str(row.number), row.by, marked, ", ".join(map(str, row.changes)), *((seen,) if recorded else ()))
+        table.add_row(*cells, style=style)
     console().print(table)
