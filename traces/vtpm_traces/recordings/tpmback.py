@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vtpm_model.core import Actor, Step
-from vtpm_model.driven import DRIVEN, DRIVER
 from vtpm_model.handshake import XenbusState
-from vtpm_model.minios import MINIOS
 from vtpm_model.page import HEADER, TPM_HEADER
 from vtpm_model.ring import RingState, backend_page
 from vtpm_traces.observe import (
@@ -27,8 +25,8 @@ from vtpm_traces.observe import (
     Quiescent,
     Recording,
     StateTest,
-    Stream,
 )
+from vtpm_traces.recordings.reader import WITHOUT_MEANING, Reader, done_by
 from vtpm_traces.recordings.script import (
     Answer,
     CountFrontends,
@@ -58,10 +56,8 @@ from vtpm_traces.recordings.stand_in import (
     is_at_or_below,
     is_uuid,
     ring_state,
-    shown_data,
     xenbus_state,
 )
-from vtpm_traces.recordings.stand_in import Store as Nodes
 from vtpm_traces.recordings.xen_events import Device
 
 BACKEND_DOMAIN = 9
@@ -72,11 +68,7 @@ MOST_PAGES = 1024
 MOST_OBSERVATIONS = 1_000_000
 """A file with more than this is not looked at."""
 
-_DRIVERS = {a.name for a in DRIVER}
-
-SUBJECT = frozenset(
-    a.name for spec in (DRIVEN, MINIOS) for a in spec.actions if a.by is Actor.BACKEND and a.name not in _DRIVERS
-)
+SUBJECT = done_by(Actor.BACKEND)
 """What the backend does."""
 
 WRITERS = tuple(Call(name) for name in sorted(SUBJECT - {"backend_removes_node", "backend_dies"}))
@@ -88,18 +80,12 @@ STORING = {
 }
 """Actions that store into a page, by the state byte that they store."""
 
+_SAYS_NOTHING = WITHOUT_MEANING | {"req_any_null", "shutdown_returned"}
+
 LETTING_GO = (Call("backend_disconnects"), Call("backend_undoes_connection"))
 
 _BACK = re.compile(r"/local/domain/(\d{1,5})/backend/vtpm/(\d{1,5})/(\d{1,9})(?:/(.*))?")
 _FRONT = re.compile(r"/local/domain/(\d{1,5})/device/vtpm/(\d{1,9})(?:/(.*))?")
-
-_WITHOUT_MEANING = frozenset(
-    {
-        "log", "create_thread", "thread_exit", "xs_ls", "xs_watch", "xs_unwatch", "watch_event", "evtchn_mask",
-        "evtchn_unmask", "req_any_null", "shutdown_returned", "end",
-    }
-)  # fmt: skip
-"""Lines that say nothing of the protocol. Their order is the program's own affair."""
 
 
 @dataclass(frozen=True)
@@ -166,12 +152,11 @@ def stores_visible(before: Any, step: Step, after: Any) -> bool:
     return visible(before, step, after) or (before.mapped == after.mapped and stored)
 
 
-class _Reader:
+class _Reader(Reader):
     """Goes through the lines of one file."""
 
     def __init__(self, file: str) -> None:
-        self.file = file
-        self.nodes = Nodes(file)
+        super().__init__(file, BACKEND_DOMAIN, visible)
         self.pages: dict[tuple[int, int], SharedPage] = {}
         self.served: dict[Device, _Served] = {}
         self.started: Origin | None = None
@@ -181,7 +166,6 @@ class _Reader:
         self.said = 0
         self.running: Origin | None = None
         self.asked: Driven | None = None  # the driver's question that no line has answered yet
-        self.sight = visible
 
     # ------------------------------------------------------------------------------------------------- the devices
 
@@ -234,18 +218,7 @@ class _Reader:
 
     # ------------------------------------------------------------------------------------------------ the lines
 
-    def read(self, entries: tuple[Entry, ...]) -> None:
-        for entry in entries:
-            if isinstance(entry, Driven):
-                self._end_step()
-                self._driven(entry)
-            else:
-                if entry.kind == "end":
-                    self._end_step()
-                self._seen(entry)
-
     def _end_step(self) -> None:
-        """All lines that belong to the driver's last step have been read."""
         asked, self.asked = self.asked, None
         if asked is not None:
             self._say(None, impossible(asked.origin, "no line answers"))
@@ -453,11 +426,8 @@ class _Reader:
         }
         if entry.kind in readers:
             readers[entry.kind](entry)
-        elif entry.kind not in _WITHOUT_MEANING:
+        elif entry.kind not in _SAYS_NOTHING:
             raise Malformed(self.file, entry.origin.line, f"a backend does not do this: {entry.origin.text}")
-
-    def _absolute(self, path: str) -> str:
-        return path if path.startswith("/") else f"/local/domain/{BACKEND_DOMAIN}/{path}"
 
     def _read(self, entry: Seen) -> None:
         path, value = self._absolute(entry["path"]), entry["value"]
@@ -762,12 +732,6 @@ class _Reader:
         self.running = None
         self._say(self.latest, Happened(entry.origin, (Call("backend_dies"),)))
 
-    def _bytes(self, entry: Seen, name: str) -> bytes:
-        try:
-            return shown_data(entry[name])
-        except ValueError:
-            raise Malformed(self.file, entry.origin.line, f"{name} is not in hexadecimal digits") from None
-
 
 def _opens(state: XenbusState) -> bool:
     """A frontend in this state wants to be served."""
@@ -799,10 +763,6 @@ def recordings_of(entries: tuple[Entry, ...], name: str, file: str) -> Mapping[D
     reader = _Reader(file)
     reader.read(entries)
     return {
-        device: Recording(
-            title=f"{name}: device {device}",
-            streams=(Stream("script", tuple(served.observations), sees=SUBJECT, sight=reader.sight),),
-            hidden=SUBJECT,
-        )
+        device: reader.recording(f"{name}: device {device}", served.observations, SUBJECT)
         for device, served in sorted(reader.served.items())
     }

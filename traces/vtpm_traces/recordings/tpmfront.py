@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from vtpm_model.core import Actor, Step
-from vtpm_model.driven import DRIVEN, DRIVER, Wish
+from vtpm_model.driven import Wish
 from vtpm_model.handshake import XenbusState
-from vtpm_model.minios import MINIOS
 from vtpm_model.page import HEADER
 from vtpm_model.ring import RingState
-from vtpm_traces.observe import Call, Happened, Holds, Observation, Origin, Quiescent, Recording, Stream
+from vtpm_traces.observe import Call, Happened, Holds, Observation, Origin, Quiescent, Recording
+from vtpm_traces.recordings.reader import WITHOUT_MEANING, Reader, done_by
 from vtpm_traces.recordings.script import (
     PAGE_SIZE,
     Command,
@@ -46,21 +46,15 @@ from vtpm_traces.recordings.stand_in import (
     impossible,
     is_at_or_below,
     ring_state,
-    shown_data,
     xenbus_state,
 )
-from vtpm_traces.recordings.stand_in import Store as Nodes
 
 FRONTEND_DOMAIN = 20
 """The driven frontend's own domain."""
 
 DEFAULT_NODE = "device/vtpm/0"
 
-_DRIVERS = {a.name for a in DRIVER}
-
-SUBJECT = frozenset(
-    a.name for spec in (DRIVEN, MINIOS) for a in spec.actions if a.by is Actor.FRONTEND and a.name not in _DRIVERS
-)
+SUBJECT = done_by(Actor.FRONTEND)
 """What the frontend does."""
 
 _WRITERS = tuple(
@@ -77,14 +71,6 @@ _WRITERS = tuple(
 
 GIVING_UP = frozenset({"frontend_loses_device", "frontend_starts_closing", "frontend_closes"})
 """What a frontend may put off while a backend that was closed before may not have seen yet that it is back."""
-
-_WITHOUT_MEANING = frozenset(
-    {
-        "log", "create_thread", "thread_exit", "xs_ls", "xs_watch", "xs_unwatch", "watch_event", "evtchn_mask",
-        "evtchn_unmask", "end",
-    }
-)  # fmt: skip
-"""Lines that say nothing of the protocol. Their order is the program's own affair."""
 
 
 @dataclass(frozen=True)
@@ -136,29 +122,17 @@ class _Opened:
     freed: bool = True  # the page's memory was given back, or there was none
 
 
-class _Reader:
+class _Reader(Reader):
     """Goes through the lines of one file."""
 
     def __init__(self, file: str) -> None:
-        self.file = file
-        self.nodes = Nodes(file)
+        super().__init__(file, FRONTEND_DOMAIN, visible)
         self.opened: dict[str, _Opened] = {}
         self.now: _Opened | None = None
         self.running: Origin | None = None
         self.asked: tuple[int, int] | None = None  # the page that the driver wanted to see last
-        self.sight = visible
 
-    def read(self, entries: tuple[Entry, ...]) -> None:
-        for entry in entries:
-            if isinstance(entry, Driven):
-                self._come_to_rest()
-                self._driven(entry)
-            else:
-                if entry.kind == "end":
-                    self._come_to_rest()
-                self._seen(entry)
-
-    def _come_to_rest(self) -> None:
+    def _end_step(self) -> None:
         """The run that was asked for is over: the frontend has nothing left to do."""
         origin, self.running = self.running, None
         if origin is None or self.now is None:
@@ -243,7 +217,7 @@ class _Reader:
         self._say(Happened(origin, tuple(Call("driver_replies", {**picks, "named": one}) for one in lengths)))
 
     def _start(self, node: str, origin: Origin) -> None:
-        path = node if node.startswith("/") else f"/local/domain/{FRONTEND_DOMAIN}/{node}"
+        path = self._absolute(node)
         if path not in self.opened:
             self.opened[path] = _Opened(path)
         self.now = self.opened[path]
@@ -307,7 +281,7 @@ class _Reader:
             "shutdown_returned": self._shut_down,
             "process_end": self._died,
         }
-        if entry.kind in _WITHOUT_MEANING:
+        if entry.kind in WITHOUT_MEANING:
             return
         if entry.kind == "stores_follow":
             self.sight = stores_visible
@@ -319,9 +293,6 @@ class _Reader:
                 return
             raise Malformed(self.file, entry.origin.line, f"no frontend was started: {entry.origin.text}")
         readers[entry.kind](self.now, entry)
-
-    def _absolute(self, path: str) -> str:
-        return path if path.startswith("/") else f"/local/domain/{FRONTEND_DOMAIN}/{path}"
 
     def _read(self, now: _Opened, entry: Seen) -> None:
         path, value = self._absolute(entry["path"]), entry["value"]
@@ -545,12 +516,6 @@ class _Reader:
         self.running = None
         self._act(entry.origin, "frontend_dies")
 
-    def _bytes(self, entry: Seen, name: str) -> bytes:
-        try:
-            return shown_data(entry[name])
-        except ValueError:
-            raise Malformed(self.file, entry.origin.line, f"{name} is not in hexadecimal digits") from None
-
 
 def read_tpmfront(path: Path) -> Mapping[str, Recording]:
     """What a recording of a driven frontend shows, by the node that it opened. Raises Malformed and BadInput."""
@@ -562,10 +527,6 @@ def recordings_of(entries: tuple[Entry, ...], name: str, file: str) -> Mapping[s
     reader = _Reader(file)
     reader.read(entries)
     return {
-        node: Recording(
-            title=f"{name}: {node}",
-            streams=(Stream("script", tuple(opened.observations), sees=SUBJECT, sight=reader.sight),),
-            hidden=SUBJECT,
-        )
+        node: reader.recording(f"{name}: {node}", opened.observations, SUBJECT)
         for node, opened in sorted(reader.opened.items())
     }
