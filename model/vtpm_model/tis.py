@@ -85,7 +85,7 @@ from vtpm_model.tis_driver import (
     time_passes,
     waits,
 )
-from vtpm_model.tis_fifo import COMPLETION, EMPTY, EXECUTION, PREPARING, READY, RECEPTION, expects
+from vtpm_model.tis_fifo import COMPLETION, EMPTY, EXECUTION, PREPARING, READY, RECEPTION, expects, has_data
 
 # ------------------------------------------------------------------------------------------------- what steps are
 
@@ -380,6 +380,13 @@ def others_wait_only_for_a_tpm_that_somebody_has(s: Tis) -> bool:
 
 
 @lemma
+def bytes_are_taken_and_given_each_in_its_phase(s: Tis) -> bool:
+    """A byte is expected only in Reception, and left to be read only in Completion."""
+    phase = s.fifo.phase
+    return implies(expects(s.fifo), phase == RECEPTION) & implies(has_data(s.fifo), phase == COMPLETION)
+
+
+@lemma
 def a_command_has_a_header_and_fits(s: Tis) -> bool:
     """A command that is under way may be sent, and no more of it was sent than it has."""
     under_way = s.doing != RESTING
@@ -390,7 +397,8 @@ def a_command_has_a_header_and_fits(s: Tis) -> bool:
         & implies(unsent, s.sent == 0)
         & implies(s.doing == SENDING, s.sent < s.length)
         & implies(s.doing == CHECKING, s.sent > 0)
-        & implies(s.doing == GOING, s.sent == s.length)
+        & implies(among(s.doing, GOING, EXECUTING, RECEIVING, CLOSING, RETRYING), s.sent == s.length)
+        & implies(s.doing != SENDING, (s.burst == 0) | (s.sent == s.length))
     )
 
 
@@ -588,6 +596,7 @@ TIS = Spec(
         it_is_known_how_a_call_ends_only_at_its_end,
         whoever_has_the_tpm_does_not_ask_for_it,
         others_wait_only_for_a_tpm_that_somebody_has,
+        bytes_are_taken_and_given_each_in_its_phase,
         a_command_has_a_header_and_fits,
         what_is_read_has_a_size,
         the_driver_counts_as_the_device_does,

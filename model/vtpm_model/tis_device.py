@@ -15,10 +15,13 @@ from typing import Annotated
 from vtpm_model import sources
 from vtpm_model.core import U8, U16, U32, Actor, Nat, Range, Spec, action, record, replace, require
 from vtpm_model.page import TPM_HEADER
-from vtpm_model.tis_fifo import COMPLETION, EXECUTION, IDLE, READY, RECEPTION, SIZE_IS_KNOWN, Phase
+from vtpm_model.tis_fifo import COMPLETION, EXECUTION, IDLE, READY, RECEPTION, Phase
 
 BUFFER = 4096
 """Bytes of the longest command and of the longest response."""
+
+SIZE_IS_KNOWN = 6
+"""Bytes of a packet after which its length is known: tag (2), length (4)."""
 
 LOCALITIES = range(5)
 NOBODY = 5

@@ -281,10 +281,14 @@ def driver_awaits_the_locality(s: Tis, valid: bool, active: bool) -> Tis:
 def driver_asks_for_readiness(s: Tis) -> Tis:
     """The driver writes commandReady."""
     require(s.doing == CLAIMED)
-    after = begins_to_wait(s, READYING, s.limits.readiness)
+    return drops_the_command(begins_to_wait(s, READYING, s.limits.readiness))
+
+
+def drops_the_command(s: Tis) -> Tis:
+    """The state after commandReady."""
     if obeys(s):
-        return replace(after, fifo=tis_fifo.told_to_get_ready(s.fifo), held=0, room=0)
-    return after
+        return replace(s, fifo=tis_fifo.told_to_get_ready(s.fifo), held=0, room=0)
+    return s
 
 
 @action(by=Actor.DRIVER, owed=True, cites=(sources.TIS_COMMAND_READY, sources.TIS_BURST_COUNT, sources.EDK2_PREPARES))
@@ -486,13 +490,6 @@ def driver_clears(s: Tis) -> Tis:
     return drops_the_command(replace(s, doing=LEAVING))
 
 
-def drops_the_command(s: Tis) -> Tis:
-    """The state after commandReady."""
-    if obeys(s):
-        return replace(s, fifo=tis_fifo.told_to_get_ready(s.fifo), held=0, room=0)
-    return s
-
-
 @action(by=Actor.DRIVER, owed=True, cites=(sources.TIS_PENDING_REQUEST, sources.MINIOS_TIS_RELEASES))
 def driver_leaves(s: Tis, pending: bool) -> Tis:
     """The driver reads ACCESS, and gives the locality back if another one has a pendingRequest."""
@@ -590,7 +587,7 @@ def driver_learns_a_limit(s: Tis, which: Wait, told: U32) -> Tis:
 def device_gets_ready(s: Tis) -> Tis:
     """After commandReady the device is ready, sooner or later."""
     require(s.fifo.phase == PREPARING)
-    return replace(s, fifo=replace(s.fifo, phase=READY))
+    return replace(s, fifo=tis_fifo.empty(READY))
 
 
 @action(by=Actor.DEVICE, cites=sources.TIS_DATA_AVAIL)
@@ -598,7 +595,7 @@ def device_completes(s: Tis, answer: U32) -> Tis:
     """The command was executed; the response is a TPM packet that fits the buffer."""
     require(s.fifo.phase == EXECUTION)
     require((answer >= TPM_HEADER) & (answer <= BUFFER))
-    return replace(s, fifo=tis_fifo.completed(s.fifo, answer))
+    return replace(s, fifo=tis_fifo.completed(answer))
 
 
 @action(by=Actor.DEVICE, cites=sources.EDK2_PRESENCE)
@@ -659,4 +656,4 @@ def others_have_a_response(s: Tis, answer: U32) -> Tis:
     require(s.sound)
     require(s.owner == OTHERS)
     require((answer >= TPM_HEADER) & (answer <= BUFFER))
-    return replace(s, fifo=tis_fifo.completed(s.fifo, answer))
+    return replace(s, fifo=tis_fifo.completed(answer))

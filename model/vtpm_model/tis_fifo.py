@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from vtpm_model.core import Nat, among, record, replace
-
-SIZE_IS_KNOWN = 6
-"""Bytes of a packet after which its length is known: tag (2), length (4)."""
+from vtpm_model.core import Nat, negate, record
 
 
 class Phase(IntEnum):
@@ -34,22 +31,37 @@ class Fifo:
 
     phase: Phase
     taken: Nat  # bytes of the command
-    size: Nat  # bytes that the command has by its own header, as soon as that is known
+    size: Nat  # bytes that the command has by its own header; before that is known, bytes that it has at least
     given: Nat  # bytes of the response
     answer: Nat  # bytes of the whole response
 
 
-EMPTY = Fifo(phase=IDLE, taken=0, size=0, given=0, answer=0)
+def empty(phase: Phase) -> Fifo:
+    """Nothing of a command or of a response is in it."""
+    return Fifo(phase=phase, taken=0, size=0, given=0, answer=0)
+
+
+def command(phase: Phase, taken: int, size: int) -> Fifo:
+    """So many bytes of a command are in it."""
+    return Fifo(phase=phase, taken=taken, size=size, given=0, answer=0)
+
+
+def response(given: int, answer: int) -> Fifo:
+    """A response is in it, of which so many bytes were given."""
+    return Fifo(phase=COMPLETION, taken=0, size=0, given=given, answer=answer)
+
+
+EMPTY = empty(IDLE)
 
 
 def expects(f: Fifo) -> bool:
     """Expect: it waits for another byte of a command that it has begun to take."""
-    return (f.phase == RECEPTION) & ((f.taken < SIZE_IS_KNOWN) | (f.taken < f.size))
+    return f.taken < f.size
 
 
 def has_data(f: Fifo) -> bool:
     """dataAvail: there is a byte of a response that was not read."""
-    return (f.phase == COMPLETION) & (f.given < f.answer)
+    return f.given < f.answer
 
 
 def takes_bytes(f: Fifo) -> bool:
@@ -59,43 +71,37 @@ def takes_bytes(f: Fifo) -> bool:
 
 def told_to_get_ready(f: Fifo) -> Fifo:
     """After commandReady: whatever was going on is dropped."""
-    phase = READY if f.phase == READY else PREPARING
-    return Fifo(phase=phase, taken=0, size=0, given=0, answer=0)
+    return empty(READY if f.phase == READY else PREPARING)
 
 
 def written(f: Fifo, count: int, size: int) -> Fifo:
     """After so many bytes of a command whose header says `size`; bytes that nobody waits for are dropped."""
     if takes_bytes(f):
-        return Fifo(phase=RECEPTION, taken=f.taken + count, size=size, given=0, answer=0)
+        return command(RECEPTION, f.taken + count, size)
     return f
 
 
 def told_to_go(f: Fifo) -> Fifo:
     """After tpmGo: a command that is whole is executed."""
-    if (f.phase == RECEPTION) & (f.taken >= SIZE_IS_KNOWN) & (f.taken >= f.size):
-        return replace(f, phase=EXECUTION)
+    if (f.phase == RECEPTION) & negate(expects(f)):
+        return command(EXECUTION, f.taken, f.size)
     return f
 
 
-def completed(f: Fifo, answer: int) -> Fifo:
+def completed(answer: int) -> Fifo:
     """After the execution, with a response of so many bytes."""
-    return Fifo(phase=COMPLETION, taken=0, size=0, given=0, answer=answer)
+    return response(0, answer)
 
 
 def read(f: Fifo, count: int) -> Fifo:
     """After so many bytes of the response were read; without one, 0xFF is read and nothing changes."""
     if has_data(f):
-        return replace(f, given=f.given + count)
+        return response(f.given + count, f.answer)
     return f
 
 
 def told_to_retry(f: Fifo) -> Fifo:
     """After responseRetry: the response begins anew."""
     if f.phase == COMPLETION:
-        return replace(f, given=0)
+        return response(0, f.answer)
     return f
-
-
-def holds_nothing(f: Fifo) -> bool:
-    """Neither a byte of a command nor a response is in it."""
-    return among(f.phase, IDLE, PREPARING, READY) & (f.taken == 0) & (f.given == 0) & (f.answer == 0)

@@ -20,18 +20,19 @@ STATES = 20_000
 @dataclass(frozen=True)
 class Bounds:
     """`fields`: dotted path of a leaf -> the greatest value that is followed. `picks`: name of a pick, or
-    `action.pick`, -> the values tried; `more_picks`: those tried where few states are visited (see `wider`).
-    `states`: the search stops after the level that brings it beyond so many."""
+    `action.pick`, -> the values tried; `more_fields` and `more_picks`: those where few states are visited, see
+    `wider`. `states`: the search stops after the level that brings it beyond so many."""
 
     fields: Mapping[str, int] = field(default_factory=dict)
     picks: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    more_fields: Mapping[str, int] = field(default_factory=dict)
     more_picks: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     states: int = STATES
 
     @property
     def wider(self) -> Bounds:
-        """The same bounds, with all picks."""
-        return Bounds(self.fields, {**self.picks, **self.more_picks}, {}, self.states)
+        """The same bounds, with all picks, and the fields less bounded."""
+        return Bounds({**self.fields, **self.more_fields}, {**self.picks, **self.more_picks}, states=self.states)
 
 
 _RING_PICKS: dict[str, tuple[Any, ...]] = {"length": (10,), "extra": (0,), "header": (10,), "reply": (10,)}
@@ -79,13 +80,14 @@ BOUNDS: dict[str, Bounds] = {
             "answer": (20,),
             "told": (1,),
         },
+        more_fields={"call": 2},
         more_picks={
             "named": (9, 10, 4096, 4097),
-            "given": (10, 4096),
-            "burst": (0, 1, 9, 10),
-            "count": (1, 9, 10),
-            "size": (9, 10, 11, 20, 4097),
-            "answer": (10, 11, 20),
+            "given": (9, 10, 4096, 4097),
+            "burst": (0, 1, 10, 20),
+            "count": (0, 1, 9, 10),
+            "size": (9, 10, 11, 20, 4096, 4097),
+            "answer": (9, 10, 11, 20, 4096, 4097),
             "told": (0, 2, 2_000_000),
         },
         states=100_000,

@@ -16,7 +16,9 @@ from vtpm_proofs import bounds as limits
 from vtpm_proofs.bounds import Bounds
 from vtpm_proofs.explore import Atlas, Move, scout, spread
 from vtpm_proofs.pursue import Place, find, pursue
+from vtpm_proofs.symbolic import of_sort
 from vtpm_proofs.system import System
+from vtpm_proofs.terms import TRUE
 from vtpm_traces.itf import Expect, Trace
 
 STATES = 12_000
@@ -51,9 +53,10 @@ class Grounds:
     ) -> None:
         self.spec = spec
         narrow = bounds or limits.bounds_of(spec)
-        self.atlas: Atlas = pursue(scout(spec, narrow), system or System(spec))
+        self.atlas: Atlas = scout(spec, narrow)
         self.atlas.bounds = narrow.wider
         spread(self.atlas, states)
+        pursue(self.atlas, system or System(spec))
         self._nearest = self._by_depth()
         self._expected: dict[str, list[tuple[Move, list[Any]]]] = {}
 
@@ -83,7 +86,7 @@ class Grounds:
             before = self.atlas.states[number]
             for action, move, expected in columns:
                 found = _after(action, before, move.picks)
-                if found != expected[number]:
+                if found != expected[number] and self._is_state(found):
                     yield _distinction(number, move, before, expected[number], found)
 
     def sought(self, system: System, goal: Place, changed: Mapping[str, Action[Any]]) -> Distinction | None:
@@ -96,7 +99,13 @@ class Grounds:
         expected, other = (
             _after(action, before, move.picks) for action in (self.spec.action(move.action), changed[move.action])
         )
-        return _distinction(number, move, before, expected, other) if expected != other else None
+        if expected == other or not self._is_state(other):
+            return None
+        return _distinction(number, move, before, expected, other)
+
+    def _is_state(self, found: Any) -> bool:
+        """Whether a trace can show what a mutant makes of a state: it refuses, or every field is within its range."""
+        return found is None or all(term is TRUE for term in of_sort(self.spec.state, found))
 
     def run(self, difference: Distinction) -> tuple[Move, ...]:
         """The run that shows a difference, the step in question last."""

@@ -44,7 +44,7 @@ def test_the_kept_traces_hold_and_tell_all_mutants_from_the_model_that_a_run_can
     assert not wrong, "make them anew: vtpmspec record --only pins"
 
 
-@pytest.mark.parametrize("name", ["ring", "device", "device.linux", "device.hostile"])
+@pytest.mark.parametrize("name", ["ring", "device", "device.linux", "device.hostile", "tis"])
 def test_every_action_is_pinned(name: str) -> None:
     pinned = {pin.partition(": ")[0].rpartition(".")[2] for _, trace, _ in kept() for pin in trace.pins}
     own = {mutation.function.__name__ for system, mutation in planned() if system == name}

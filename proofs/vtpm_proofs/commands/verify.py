@@ -223,7 +223,9 @@ def conform(report: Report) -> Outcome:
     return Outcome(figures, tuple(shortfalls))
 
 
-UNFINISHED: Final = {"tis": "its lines are not all pinned by traces yet, and its equivalent mutants not explained"}
+UNFINISHED: Final = {
+    "tis": "2 of its 605 lead to no state, which no trace can show, and not each of its facts kills one alone"
+}
 """Systems whose mutants are not asked as yet, and why; they are named at the end of every run."""
 
 BUT: Final = tuple(word for name in UNFINISHED for word in ("--but", name))

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from vtpm_model import tis_fifo
 from vtpm_model.core import replace
+from vtpm_model.tis_device import SIZE_IS_KNOWN
 from vtpm_model.tis_fifo import COMPLETION, EMPTY, EXECUTION, IDLE, PREPARING, READY, RECEPTION, Fifo
 
 PAGE = 0x1000
@@ -252,7 +253,7 @@ class Device:
             elif self.fault is Fault.GARBLED_ONCE:
                 self.fault = Fault.NONE
                 self._response = self._answers(self.executed[-1])
-                self.fifo = tis_fifo.completed(self.fifo, len(self._response))
+                self.fifo = tis_fifo.completed(len(self._response))
             self.fifo = tis_fifo.told_to_retry(self.fifo)
             self._forget_told()
         else:
@@ -303,7 +304,7 @@ class Device:
             self.fifo = replace(EMPTY, phase=READY)
             self._forget()
         if self.fifo.phase == EXECUTION and self.clock.time >= self._done_at:
-            self.fifo = tis_fifo.completed(self.fifo, len(self._response))
+            self.fifo = tis_fifo.completed(len(self._response))
             self._burst_by = self.clock.time + NEARLY * D
 
     def _is_valid(self) -> bool:
@@ -360,7 +361,9 @@ class Device:
         """Bytes of the command by its own header, of which a broken device makes something else."""
         if self.fault is Fault.EXPECTS_LESS:
             return 8
-        return int.from_bytes(self._taken[2:6], "big") + (self.fault is Fault.EXPECTS_MORE)
+        if len(self._taken) < SIZE_IS_KNOWN:
+            return SIZE_IS_KNOWN
+        return int.from_bytes(self._taken[2:SIZE_IS_KNOWN], "big") + (self.fault is Fault.EXPECTS_MORE)
 
     def _take_out(self, locality: int) -> int:
         if not self._owns(locality):
