@@ -11,44 +11,62 @@ from collections.abc import Sequence
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
+from tests.differential.devices import Devices, beside
 from tests.differential.rings import Rings
+from tests.quality.hunt import command
+
+from vtpm_traces.conform.player import Player
 
 SECONDS = 600
+"""For the rings, for the devices of a backend and for those of a frontend together."""
 
-EXAMPLES = 200
+EXAMPLES = 50
 """Runs with one seed."""
 
+PATIENCE = 60.0
+"""Seconds that a subject may take for a line."""
 
-def main(arguments: Sequence[str]) -> int:
-    """Seed after seed."""
-    if len(arguments) > 1 or not all(one.isdecimal() for one in arguments):
-        sys.stderr.write("usage: python -m tests.differential.soak [SECONDS]\n")
-        return 2
-    seconds = int(arguments[0]) if arguments else SECONDS
-    wanted = settings(
-        max_examples=EXAMPLES,
-        stateful_step_count=60,
-        deadline=None,
-        database=None,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-    )
+WANTED = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=60,
+    deadline=None,
+    database=None,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def soaked(name: str, machine: type[Rings] | type[Devices], seconds: float) -> bool:
+    """Seed after seed for so long; whether no difference was found."""
     began, processor = time.monotonic(), time.process_time()
     number = 0
     while time.monotonic() - began < seconds:
         try:
-            run_state_machine_as_test(seed(number)(Rings), settings=wanted)
+            run_state_machine_as_test(seed(number)(machine), settings=WANTED)
         except AssertionError as difference:
             notes = "\n".join(getattr(difference, "__notes__", ()))
-            sys.stdout.write(f"seed {number}: {difference}\n{notes}\n")
-            return 1
+            sys.stdout.write(f"{name}, seed {number}: {difference}\n{notes}\n")
+            return False
         number += 1
     took, used = time.monotonic() - began, time.process_time() - processor
     sys.stdout.write(
-        f"{Rings.steps} steps of both in {number * EXAMPLES} runs, no difference, {took:.0f} s: "
-        f"{Rings.steps / used:.0f} steps a second of processor time\n"
+        f"{name}: {machine.steps} steps of both in {number * EXAMPLES} runs, no difference, {took:.0f} s: "
+        f"{machine.steps / used:.0f} steps a second of processor time\n"
     )
-    return 0
+    return True
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The rings, then either end of whole devices."""
+    if len(arguments) > 1 or not all(one.isdecimal() for one in arguments):
+        sys.stderr.write("usage: python -m tests.differential.soak [SECONDS]\n")
+        return 2
+    seconds = (int(arguments[0]) if arguments else SECONDS) / 3
+    sound = soaked("rings", Rings, seconds)
+    for end in ("backend", "frontend"):
+        with Player(command(end), patience=PATIENCE) as player:
+            sound = soaked(f"devices of a {end}", beside(player), seconds) and sound
+    return 0 if sound else 1
 
 
 if __name__ == "__main__":

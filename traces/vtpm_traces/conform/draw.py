@@ -43,7 +43,7 @@ def draw(end: str, seed: int, number: int) -> Script:
     return Script(f"random/{number}", f"drawn with seed {seed}", lines)
 
 
-class _Walk:
+class Walk:
     """One device of the model, in the driver's hands."""
 
     def __init__(self, subject: Actor) -> None:
@@ -83,14 +83,14 @@ def _size(dice: random.Random) -> int:
 # ------------------------------------------------------------------------------------------------- to a backend
 
 
-class _Frontend:
+class PlayedFrontend:
     """A frontend that the script plays, with its device."""
 
     def __init__(self, domain: int, handle: int) -> None:
         self.domain, self.handle = domain, handle
         self.name = f"{domain} {handle}"
         self.front, self.back = front(str(domain), str(handle)), back(str(domain), str(handle))
-        self.walk = _Walk(Actor.BACKEND)
+        self.walk = Walk(Actor.BACKEND)
         self.ref = 8 + 100 * handle  # of a domain's devices each has its own
 
     def moves(self, dice: random.Random) -> list[Move]:
@@ -105,6 +105,10 @@ class _Frontend:
             )
             return [(20, (f"attach {self.name}",), calls)]
         return [*self._sane(dice, s), *self._hostile(dice, s)]
+
+    def made(self, lines: tuple[str, ...]) -> None:
+        """A move was made: what it published is this device's page from now on."""
+        self.ref += any(line.startswith(f"publish {self.name} ") for line in lines)
 
     def _sane(self, dice: random.Random, s: Driven) -> Iterator[Move]:
         if s.fe_state in (S.INITIALISING, S.CLOSED) and s.be_state in (S.INIT_WAIT, S.CLOSED):
@@ -164,14 +168,14 @@ class _Frontend:
             yield 4, (f"resplen {size}",), (("driver_answers", {"reply": size}),)
 
     def _publishes(self, dice: random.Random, weight: int) -> Move:
-        self.ref += 1
+        ref = self.ref + 1
         state = dice.choice((S.INITIALISED, S.INITIALISED, S.CONNECTED))
         calls: Calls = (
             ("driver_publishes_another_page", {"exists": True}),
             ("driver_writes_frontend_version", {"version": True}),
             ("driver_writes_frontend_state", {"state": state}),
         )
-        lines = (f"publish {self.name} {self.ref} {self.ref}", f"state {self.name} {state:d}")
+        lines = (f"publish {self.name} {ref} {ref}", f"state {self.name} {state:d}")
         return weight, lines, calls
 
     def _writes(self, dice: random.Random, state: S, weight: int) -> Move:
@@ -202,7 +206,7 @@ class _Frontend:
 
 
 def _backend_lines(dice: random.Random) -> Iterator[str]:
-    frontends = [_Frontend(1, 0), _Frontend(2, 0), _Frontend(1, 1)][: dice.choice((1, 1, 2, 3))]
+    frontends = [PlayedFrontend(1, 0), PlayedFrontend(2, 0), PlayedFrontend(1, 1)][: dice.choice((1, 1, 2, 3))]
     for one in frontends:
         one.walk.act((("driver_starts_backend", {}),))
     early = [line for one in frontends for line in _taken(dice, one) if dice.random() < 0.2]
@@ -221,16 +225,17 @@ def _backend_lines(dice: random.Random) -> Iterator[str]:
     yield "run"
 
 
-def _taken(dice: random.Random, frontend: _Frontend) -> tuple[str, ...]:
+def _taken(dice: random.Random, frontend: PlayedFrontend) -> tuple[str, ...]:
     _, lines, calls = _chosen(dice, frontend.moves(dice))
     frontend.walk.act(calls)
+    frontend.made(lines)
     return lines
 
 
 # ------------------------------------------------------------------------------------------------ to a frontend
 
 
-class _Backend:
+class PlayedBackend:
     """A backend that the script plays, with its one device."""
 
     domain = 58
@@ -238,7 +243,7 @@ class _Backend:
     def __init__(self) -> None:
         self.front = front("20", "0")
         self.back = f"/local/domain/{self.domain}/backend/vtpm/20/0"
-        self.walk = _Walk(Actor.FRONTEND)
+        self.walk = Walk(Actor.FRONTEND)
 
     def moves(self, dice: random.Random) -> list[Move]:
         """What could be done now."""
@@ -330,7 +335,7 @@ class _Backend:
 
 
 def _frontend_lines(dice: random.Random) -> Iterator[str]:
-    backend = _Backend()
+    backend = PlayedBackend()
     for _ in range(dice.randrange(8, LINES)):
         _, lines, calls = _chosen(dice, backend.moves(dice))
         backend.walk.act(calls)

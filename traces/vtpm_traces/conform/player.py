@@ -92,21 +92,28 @@ class Player:
             hello = self.meet()
         except Fault as fault:
             return Conversation("", (), _told(fault, None))
-        subject = self._subject
-        assert subject is not None
-        world = World(hello.end)
-        subject_at_work = _Playing(subject, world)
+        playing = self.begin()
         try:
-            subject_at_work.play(script)
-            self._part(subject, world, hello)
+            for line in script.lines:
+                playing.take(line)
+            self.part(playing)
         except Fault as fault:
             self.stop()
-            world.note_end()
-            return Conversation(hello.end, tuple(world.log), _told(fault, subject))
-        return Conversation(hello.end, tuple(world.log), idle_amid=world.idle_amid)
+            playing.world.note_end()
+            return Conversation(hello.end, tuple(playing.world.log), _told(fault, playing.subject))
+        return Conversation(hello.end, tuple(playing.world.log), idle_amid=playing.world.idle_amid)
 
-    def _part(self, subject: Subject, world: World, hello: Hello) -> None:
-        """The script is over: the subject starts anew, or ends."""
+    def begin(self) -> Playing:
+        """A conversation to be played line by line, and to be parted from. Raises CannotStart, and Fault."""
+        hello = self.meet()
+        assert self._subject is not None
+        return Playing(self._subject, World(hello.end))
+
+    def part(self, playing: Playing) -> None:
+        """The conversation is over: the subject starts anew, or ends. Raises Fault."""
+        subject, world, hello = playing.subject, playing.world, self._hello
+        assert hello is not None
+        playing.settle()
         world.note_end()
         if hello.again:
             subject.say(world.told({"event": "reset"}))
@@ -120,45 +127,52 @@ class Player:
             raise Crashed("told to end, it " + (f"ended with code {code}" if code is not None else "did not"))
 
 
-class _Playing:
-    """One script under way."""
+class Playing:
+    """One conversation under way. What is done in it may raise a Fault, after which the subject is of no use."""
 
     def __init__(self, subject: Subject, world: World) -> None:
-        self._subject = subject
-        self._world = world
+        self.subject = subject
+        self.world = world
         self._within: int | None = None  # milliseconds after which the subject wants to be told
+        self._started = False
 
-    def play(self, script: Script) -> None:
-        self._until_it_waits(None)
-        for line in script.lines:
-            for words, step in parse_line(line):
-                self._take(step, words)
+    def settle(self) -> None:
+        """Let the subject do what it does before it is told anything."""
+        if not self._started:
+            self._started = True
+            self._until_it_waits(None)
+
+    def take(self, line: str) -> None:
+        """Play a line of a script."""
+        self.settle()
+        for words, step in parse_line(line):
+            self._take(step, words)
 
     def _take(self, step: Played, words: str) -> None:
         match step:
             case Run():
                 for _ in self._deliver():
                     pass
-                self._world.forget_plans()
-                self._world.note_step("run")
-                self._world.show_pages()
+                self.world.forget_plans()
+                self.world.note_step("run")
+                self.world.show_pages()
             case Pass():
                 for _ in self._deliver():
                     pass
-                self._world.take(step, words)
+                self.world.take(step, words)
                 self._let_time_pass()
             case Amid():
-                self._world.plan(step)
+                self.world.plan(step)
             case Deliver(count):
                 for _ in zip(range(count), self._deliver(), strict=False):
                     pass
             case _:
-                self._world.take(step, words)
+                self.world.take(step, words)
 
     def _deliver(self) -> Iterator[None]:
         """Tell the subject one event after another, for as long as there are any."""
         told = 0
-        while (event := self._world.next_event()) is not None:
+        while (event := self.world.next_event()) is not None:
             told += 1
             if told > RESTLESS:
                 raise Restless(f"it was told {RESTLESS} events and still causes more")
@@ -167,30 +181,30 @@ class _Playing:
 
     def _let_time_pass(self) -> None:
         """Half an hour, in steps that are longer than asked for where little was: who polls need not be asked often."""
-        until = self._world.now + LONG
-        while self._world.now < until:
+        until = self.world.now + LONG
+        while self.world.now < until:
             for _ in self._deliver():
                 pass
-            left = until - self._world.now
+            left = until - self.world.now
             if self._within is None:
-                self._world.now = until
+                self.world.now = until
                 return
-            self._world.now += min(max(self._within, STEP), left)
-            self._until_it_waits(self._world.told({"event": "time"}))
+            self.world.now += min(max(self._within, STEP), left)
+            self._until_it_waits(self.world.told({"event": "time"}))
 
     def _until_it_waits(self, event: dict[str, Any] | None) -> None:
         """Tell an event, and answer what the subject asks until it waits for the next one."""
         if event is not None:
-            self._subject.say(event)
+            self.subject.say(event)
         for _ in range(RESTLESS):
-            request = self._subject.hear()
+            request = self.subject.hear()
             if request.get("do") == "wait":
                 check(request)
                 self._within = request.get("within")
                 return
             if request.get("do") == "hello":
                 raise Garbage("it said hello twice")
-            self._subject.say(self._world.answer(request))
+            self.subject.say(self.world.answer(request))
         raise Restless(f"it made {RESTLESS} requests and does not wait")
 
 

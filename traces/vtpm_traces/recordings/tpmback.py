@@ -241,6 +241,8 @@ class _Reader(Reader):
                 origin.file, origin.line, f"{origin.text}; after it the application knows which devices there are"
             )
             self._say(served, Holds(told, _tracks(served.is_open)))
+            if self.holder is not served and self.sight is stores_visible:
+                served.in_service, served.answer = False, None  # an answer that was not stored by now never will be
 
     # ------------------------------------------------------------------------------------------------ the driver
 
@@ -277,7 +279,8 @@ class _Reader(Reader):
             case Answer(length) as answer:
                 if self.holder is not None:
                     self.latest = self.holder
-                    self.holder.answer = answer
+                    if self.holder.in_service or self.sight is visible:
+                        self.holder.answer = answer
                     self._act(self.holder, origin, "driver_answers", reply=length)
                     self.holder = None
             case Run():
@@ -529,6 +532,8 @@ class _Reader(Reader):
             served.failed = False
             self._act(served, entry.origin, "driver_fails_no_more")
         served.port, served.remote_port, served.used = port, remote, True
+        if self.sight is stores_visible:
+            served.in_service, served.answer = False, None  # what is still served came over another connection
         self._act(served, entry.origin, "backend_maps")
 
     def _unmap(self, entry: Seen) -> None:
