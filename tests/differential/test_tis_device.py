@@ -6,7 +6,7 @@ import random
 import time
 
 import pytest
-from tests.differential.tis_programs import LENGTH, Program, difference
+from tests.differential.tis_programs import LENGTH, Program, difference, main
 from tests.peers import tpm_machine
 
 from vtpm_impl.tis.errors import CarrierError
@@ -25,6 +25,23 @@ def test_programs_are_explained(family: Family) -> None:
         for seed in range(PROGRAMS[family]):
             verdict = difference(machine, family, seed)
             assert verdict is None, verdict.stuck[0]
+
+
+def test_the_programs_are_run_on_several_machines_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    tpm_machine.required()
+    assert main(["3", "--first", "7", "--tpm", "2.0", "--machines", "2"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("TPM 2.0: programs 7 to 9 of 50 accesses, 0 differences, ")
+    assert told.err.startswith("TPM 2.0: 3 of 3 programs, ")
+
+
+@pytest.mark.parametrize(
+    "wrong", [["0"], ["-1"], ["--machines", "0"], ["--first", "x"], ["--tpm", "1.3"]], ids=" ".join
+)
+def test_wrong_use_is_refused(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(wrong)
+    assert ended.value.code == 2
 
 
 def test_a_program_is_the_same_again_and_has_50_accesses() -> None:
