@@ -11,7 +11,7 @@ from vtpm_impl.engines.echo import Echo
 from vtpm_impl.engines.socket import SocketTpm
 from vtpm_impl.services.recorder import Recorder
 from vtpm_impl.xen.platform import Platform
-from vtpm_impl.xenbus.backend import Backend
+from vtpm_impl.xenbus.backend import REMOVAL, Backend
 from vtpm_impl.xenbus.journal import Journals, silent
 from vtpm_impl.xenbus.nodes import Device
 
@@ -75,7 +75,7 @@ def serve_backend(
         platform if recorder is None else recorder.platform,
         engine if recorder is None else recorder.engine,
         permits=lambda device, locality: locality in localities,
-        removes_nodes=platform.domid != 0,
+        removal=REMOVAL if platform.domid != 0 else None,
         report=tell,
         journals=journals,
     )

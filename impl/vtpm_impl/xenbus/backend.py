@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
 import select
@@ -24,6 +25,10 @@ DIRECTORY = "backend/vtpm"
 
 LINGER = 0.0003
 """Seconds of waiting for the frontend that was served last alone."""
+
+REMOVAL = 1.5
+"""Seconds that a closed device's node is left standing for the toolstack to see: libxl, which waits for Closed, takes a
+node that has gone for an error (libxl_event.c, devstate_callback), and does not wait longer than 10 for its removal."""
 
 STREAK = 32
 """Requests that one frontend gets answered in a row before everybody else is looked at."""
@@ -53,15 +58,19 @@ class Backend:
         engine: Engine,
         *,
         permits: Callable[[Device, int], bool] = lambda device, locality: True,
-        removes_nodes: bool = False,
+        removal: float | None = None,
         report: Callable[[Device, str], None] = lambda device, step: None,
         journals: Journals = silent,
     ) -> None:
-        """`permits(device, locality)` is the locality mask; `removes_nodes`: nobody else removes what was closed."""
+        """`permits(device, locality)` is the locality mask.
+
+        `removal`: nobody else removes the nodes of closed devices, which are to stand for so many seconds.
+        """
         self._platform = platform
         self._engine = engine
         self._permits = permits
-        self._removes_nodes = removes_nodes
+        self._removal = removal
+        self._closed: dict[Device, tuple[float, BackendDevice]] = {}  # to be removed then; who was closed last is last
         self._report = report
         self._journals = journals
         self._devices: dict[Device, BackendDevice] = {}
@@ -106,7 +115,7 @@ class Backend:
 
     def step(self, timeout: float | None) -> None:
         """Wait for news, at most `timeout` seconds, and do all that it asks for."""
-        for descriptor, _ in self._poll.poll(0 if self._ready and self._job is None else timeout):
+        for descriptor, _ in self._poll.poll(0 if self._ready and self._job is None else self._until_removal(timeout)):
             device = self._ports.get(descriptor)
             if device is not None:
                 self._take_event(device)
@@ -116,6 +125,8 @@ class Backend:
                 self._read_watches()
         self._end_job()
         self._serve_ready()
+        if self._closed:
+            self._remove_closed(self._platform.now())
 
     def close(self) -> None:
         """Close every device, the engine's thread, and the watches."""
@@ -124,6 +135,7 @@ class Backend:
                 with self._lock, device.journal:
                     device.retire()
                 self._settle(device)
+            self._remove_closed(math.inf)
             self._platform.store.unwatch(DIRECTORY, DIRECTORY)
         for device in self._devices.values():
             with self._lock:
@@ -169,11 +181,13 @@ class Backend:
         if device is None:
             device = self._new_device(name)
             if name in self._left and not device.is_new():
-                device.close_again()
+                if device.close_again():
+                    self._await_removal(device)
                 return
             if not device.find():
                 return
             self._left.discard(name)
+            self._closed.pop(name, None)
             try:
                 self._platform.store.watch(device.watched, nodes.backend_directory(name))
             except StoreError:  # as many watches as the store lets this domain have
@@ -223,8 +237,28 @@ class Backend:
         self._report(device.device, "backend_releases_device")
         device.journal.step("backend_releases_device")
         self._platform.store.unwatch(device.watched, nodes.backend_directory(device.device))
-        if self._removes_nodes:
-            device.remove_node()
+        self._await_removal(device)
+
+    def _await_removal(self, device: BackendDevice) -> None:
+        if self._removal is not None:
+            self._closed.pop(device.device, None)
+            self._closed[device.device] = (self._platform.now() + self._removal, device)
+
+    def _until_removal(self, timeout: float | None) -> float | None:
+        """The seconds until the next removal is due, or `timeout` where that is sooner."""
+        if not self._closed:
+            return timeout
+        due, _ = next(iter(self._closed.values()))
+        left = max(0.0, due - self._platform.now())
+        return left if timeout is None else min(left, timeout)
+
+    def _remove_closed(self, now: float) -> None:
+        for due, device in list(self._closed.values()):
+            if due > now:
+                return
+            del self._closed[device.device]
+            with device.journal:
+                device.remove_node()
 
     # --------------------------------------------------------------------------------------------------- the engine
 

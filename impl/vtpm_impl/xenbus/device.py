@@ -114,10 +114,12 @@ class BackendDevice:
             self._told_last = found
             self.journal.step("backend_looks")
 
-    def close_again(self) -> None:
-        """Answer a toolstack that asks for what is closed already."""
-        if self._own() is S.CLOSING:
+    def close_again(self) -> bool:
+        """Answer a toolstack that asks for what is closed already; whether it does."""
+        asked = self._own() is S.CLOSING
+        if asked:
             self.retire()
+        return asked
 
     def retire(self) -> None:
         """Close the device although nobody asked for it."""

@@ -23,7 +23,7 @@ def a_recorded_run() -> list[str]:
     lines: list[str] = []
     with store() as run, HostDomain(run, BACKEND) as domain:
         recorder = Recorder(domain.platform(), Echo(), lines.append)
-        backend = Backend(recorder.platform, recorder.engine, removes_nodes=True, report=recorder.report)
+        backend = Backend(recorder.platform, recorder.engine, removal=0, report=recorder.report)
         thread = threading.Thread(target=backend.serve)
         thread.start()
         try:

@@ -195,7 +195,7 @@ def main() -> None:
     name, _, path = os.environ["VTPM_TEST_ENGINE"].partition(":")
     engine: Engine = SocketTpm(Path(path)) if name == "swtpm" else Slow() if name == "slow" else Echo()
     with HostDomain(Path(sys.argv[1]), int(sys.argv[2]), journals_asked_for()) as domain:
-        backend = Backend(domain.platform(), engine, removes_nodes=domain.domid != 0, journals=domain.journals)
+        backend = Backend(domain.platform(), engine, removal=0 if domain.domid else None, journals=domain.journals)
 
         def stop_at_end() -> None:
             sys.stdin.read()

@@ -358,7 +358,7 @@ def test_one_process_may_be_both_ends_of_a_chain(run: Path, backend: BackendProc
         attach(run, 5)
         upper = Frontend(middle.platform())
         upper.open()
-        serving = Backend(middle.platform(), VtpmEngine(upper), removes_nodes=True)
+        serving = Backend(middle.platform(), VtpmEngine(upper), removal=0)
         thread = threading.Thread(target=serving.serve)
         thread.start()
         try:
