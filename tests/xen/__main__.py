@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.xen import images
 from tests.xen.machine import Machine, MachineError
 from tests.xen.packages import PackagesMissing
-from tests.xen.recordings import judge
-from tests.xen.rig import Failed, Rig, tell
+from tests.xen.recordings import Part, cut, judge
+from tests.xen.rig import Failed, Rig, Step, tell
 from tests.xen.scenarios.boot import boot
 from tests.xen.scenarios.latency import latency
 from tests.xen.scenarios.leaving import leaving
@@ -70,33 +72,58 @@ def main() -> int:
 def _run(built: images.Images, folder: Path, names: list[str], patience: float) -> list[str]:
     """The scenarios that fell short."""
     wrong = []
+    parts: list[Part] = []
     with Machine(built, folder) as machine:
         rig = Rig(machine, patience)
         try:
             rig.scenario = "machine"
             with rig.step("Xen and domain 0 are up", BOOT_LIMIT):
                 machine.await_dom0(rig.left())
+            provenance = rig.versions() | _provenance()
+            booted = ends = rig.sizes()
+            for name in names:
+                rig.scenario = name
+                what = f"{SCENARIOS[name].__doc__}"
+                tell(f"{name}: {what}")
+                rig.frontends, rig.beyond = {}, {}
+                try:
+                    SCENARIOS[name](rig)
+                except Failed:
+                    wrong.append(name)
+                    _clean(rig)
+                begins, ends = ends, rig.sizes()
+                parts.append(Part(name, what, booted, begins, ends, rig.frontends, rig.beyond))
+            logs = rig.collect()
         except Failed:
             return ["machine"]
-        for name in names:
-            rig.scenario = name
-            tell(f"{name}: {SCENARIOS[name].__doc__}")
-            try:
-                SCENARIOS[name](rig)
-            except Failed:
-                wrong.append(name)
-                _clean(rig)
-        try:
-            rig.collect(folder)
         except MachineError as error:
             tell(f"the logs are lost: {error}")
-    tell("recordings: what was recorded of Linux' frontends and our backend is a run of the specification")
-    judged = judge(machine.share / "logs", rig.linux, rig.beyond)
+            return [*wrong, "machine"]
+    tell("recordings: what was recorded in each scenario is a run of the specification")
+    started = time.monotonic()
+    judged: list[Step] = []
+    for part in parts:
+        target = folder / "recordings" / part.scenario
+        command = {"command": f"make xen-test XEN_TEST={part.scenario}"}
+        cut(logs, part, target, provenance | command)
+        judged += judge(target, part, started)
     if any(step.wrong for step in judged):
         wrong.append("recordings")
     told = {"steps": [vars(step) for step in (*rig.steps, *judged)], "figures": rig.figures}
     (folder / "steps.json").write_text(json.dumps(told, indent=1))
     return wrong
+
+
+def _provenance() -> dict[str, str]:
+    """What this host has to do with a recording."""
+    qemu = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
+    version = qemu.splitlines()[0].removeprefix("QEMU emulator version ")
+    told = {"qemu": version, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+        cwd=images.PROJECT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return told | ({"commit": commit.stdout.strip()} if commit.returncode == 0 else {})
 
 
 def _clean(rig: Rig) -> None:

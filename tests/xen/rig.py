@@ -14,6 +14,8 @@ from typing import Any
 from tests.xen.machine import Machine, MachineError
 
 CONSOLES = "/var/log/xen/console"
+TEMPORARY = "/tmp"
+TRACE = "/var/log/xenstored.trace"
 
 
 class Failed(Exception):
@@ -42,8 +44,8 @@ class Rig:
     scenario: str = ""
     steps: list[Step] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
-    linux: set[int] = field(default_factory=set)
-    """Domains whose vTPM Linux' own driver used."""
+    frontends: dict[int, str] = field(default_factory=dict)
+    """By a scenario's domains that have a vTPM, the system of the specification that what they do is held against."""
     beyond: dict[int, str] = field(default_factory=dict)
     """Of those, the ones that met what the specification does not have: the line at which it must refuse them."""
     _deadline: float = 0.0
@@ -114,10 +116,14 @@ class Rig:
         """Start a program in domain 0 that goes on."""
         self.dom0("start", name=name, argv=list(argv))
 
+    def said(self, name: str) -> int:
+        """How much it has said so far."""
+        return int(self.dom0("size", path=f"{TEMPORARY}/{name}.log"))
+
     def says(self, name: str, pattern: str, beyond: int = 0) -> int:
         """Wait until a program of domain 0 has said something."""
         return int(
-            self.dom0("await_text", path=f"/tmp/{name}.log", pattern=pattern, timeout=self.left(), beyond=beyond)
+            self.dom0("await_text", path=f"{TEMPORARY}/{name}.log", pattern=pattern, timeout=self.left(), beyond=beyond)
         )
 
     # ------------------------------------------------------------------------------------------------ other domains
@@ -164,11 +170,30 @@ class Rig:
         for name in names:
             self.quietly("xl", "destroy", name)
 
-    def collect(self, folder: Path) -> None:
-        """Bring the logs of all domains here."""
+    # --------------------------------------------------------------------------------------------------------- logs
+
+    def sizes(self) -> dict[str, int]:
+        """How many bytes each log of the machine has by now."""
+        self._between_steps()
+        sizes: dict[str, int] = self.dom0("sizes", paths=[TRACE, CONSOLES, TEMPORARY])
+        return sizes
+
+    def versions(self) -> dict[str, str]:
+        """What runs here, as Xen tells it."""
+        self._between_steps()
+        told = dict(line.split(":", 1) for line in self.run("xl", "info").splitlines() if ":" in line)
+        found = {name.strip(): value.strip() for name, value in told.items()}
+        return {"xen": found["xen_version"], "linux": found["release"]}
+
+    def collect(self) -> Path:
+        """Bring all logs here; the folder that they are in."""
+        self._between_steps()
+        self.dom0("collect", paths=[CONSOLES, TRACE, TEMPORARY])
+        return self.machine.share / "logs"
+
+    def _between_steps(self) -> None:
+        """Give what no step asks for a time limit of its own."""
         self._deadline = time.monotonic() + 120 * self.patience
-        kept = self.dom0("collect", paths=[CONSOLES, "/var/log/xenstored.trace", "/tmp"])
-        tell(f"logs of {', '.join(kept)} are in {folder}")
 
 
 def tell(line: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import lzma
 import subprocess
 import sys
 import time
@@ -13,7 +15,10 @@ from tests.xen import tpm12
 from tests.xen.cpio import Archive
 from tests.xen.images import PROJECT
 from tests.xen.machine import Machine, MachineError
-from tests.xen.rig import Failed, Rig
+from tests.xen.recordings import Part, cut
+from tests.xen.rig import CONSOLES, TRACE, Failed, Rig
+
+from vtpm_traces.schema import RECORDING, check
 
 
 def entries(archive: bytes) -> dict[str, tuple[int, bytes]]:
@@ -81,6 +86,41 @@ def test_wrong_use_is_told(wrong: list[str]) -> None:
     )
     assert done.returncode == 2
     assert wrong[-1] in done.stderr.splitlines()[-1]
+
+
+def test_a_scenarios_recording_is_its_part_of_the_logs_after_the_machines_start(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    texts = {
+        "xenstored.trace": "start\n", "console/guest-backend.log": "", "console/guest-guest.log": "",
+        "tmp/service.log": "serves\n",
+    }  # fmt: skip
+    places = (TRACE, f"{CONSOLES}/guest-backend.log", f"{CONSOLES}/guest-guest.log", "/tmp/service.log")
+    there = dict(zip(texts, places, strict=True))
+    sizes: list[dict[str, int]] = []
+    for said in ("", "first\n", '{"t": 1}\nit and a cut li', "ne\n"):
+        for name in texts:
+            texts[name] += said
+        sizes.append({there[name]: len(text) for name, text in texts.items()})
+    for name, text in texts.items():
+        (logs / name).parent.mkdir(parents=True, exist_ok=True)
+        (logs / name).write_text(text)
+    part = Part("second", "It happens.", sizes[0], sizes[1], sizes[2], frontends={7: "device"})
+    cut(logs, part, tmp_path / "recording", {"xen": "4.17"})
+    found = {
+        str(path.relative_to(tmp_path / "recording"))[:-3]: lzma.decompress(path.read_bytes()).decode()
+        for path in (tmp_path / "recording").rglob("*.xz")
+    }
+    part_of_it = '{"t": 1}\nit and a cut line\n'
+    assert found == {
+        "xenstored.trace": f"start\n{part_of_it}", "console/guest-backend.log": part_of_it,
+        "console/guest-guest.log": part_of_it, "console/dom0-service.log": part_of_it,
+    }  # fmt: skip
+    told = json.loads((tmp_path / "recording" / "recording.json").read_text())
+    check(told, RECORDING, "recording.json", part="folder")
+    assert told["frontends"] == {"7": "device"}
+    assert {name: len(text) for name, text in found.items()} == {
+        name: file["bytes"] for name, file in told["files"].items()
+    }
 
 
 def test_commands_are_whole_packets_and_sysfs_is_read() -> None:

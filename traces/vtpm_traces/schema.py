@@ -16,7 +16,8 @@ TRACE = "vtpm-trace/1"
 EVENT_LOG = "vtpm-event-log/1"
 SUT = "vtpm-sut/1"
 DEVIATIONS = "vtpm-deviations/1"
-KNOWN = (TRACE, EVENT_LOG, SUT, DEVIATIONS)
+RECORDING = "vtpm-recording/1"
+KNOWN = (TRACE, EVENT_LOG, SUT, DEVIATIONS, RECORDING)
 
 
 def data(*parts: str) -> Path:

@@ -2,7 +2,7 @@
 
 | line           | what has happened                                            | fields                             |
 |----------------|--------------------------------------------------------------|------------------------------------|
-| start          | the recorder begins                                          | domid                              |
+| start          | the recorder begins                                          | schema, domid                      |
 | watch          | a node has been read                                         | path, value (null: it is not there) |
 | write          | a node has been written, or removed (null)                   | path, value                        |
 | frontend-state | the nodes by which the backend connects, as it has read them | path, value, keys                  |
@@ -10,7 +10,8 @@
 | event          | the backend has looked at the page, after an event           | device, why, and the page's header |
 | command        | a request is answered, and the event sent                    | device, n, cmd, rsp, locality      |
 
-Every line has `t`, seconds since the start. Bytes are hexadecimal; `page` is its first 16.
+Every line has `t`, seconds since the start. Bytes are hexadecimal; `page` is its first 16. The published form of it is
+traces/schema/vtpm-recording-1.schema.json.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from vtpm_impl.ring import page as layout
 from vtpm_impl.xen.platform import Grant, GrantMapping, Memory, Platform, Poller, Port, Store, StoreView
 from vtpm_impl.xenbus import nodes
 from vtpm_impl.xenbus.nodes import Device
+
+SCHEMA = "vtpm-recording/1"
 
 T = TypeVar("T")
 
@@ -47,7 +50,7 @@ class Recorder:
         self._mapped: _Page | None = None
         self.platform = _RecordedPlatform(platform, self)
         self.engine = _RecordedEngine(engine)
-        self.line("start", domid=platform.domid)
+        self.line("start", schema=SCHEMA, domid=platform.domid)
 
     def line(self, event: str, **fields: Any) -> None:
         """Write a line."""

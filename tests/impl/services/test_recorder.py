@@ -14,8 +14,10 @@ from vtpm_impl.services.recorder import Recorder
 from vtpm_impl.xen.host.platform import HostDomain
 from vtpm_impl.xenbus.backend import Backend
 from vtpm_impl.xenbus.nodes import Device
+from vtpm_traces.files import BadInput
 from vtpm_traces.recordings.xen_events import Commanded, Commit, Mapped, Sampled
 from vtpm_traces.recordings.xen_log import read_log
+from vtpm_traces.schema import RECORDING, check
 
 
 @pytest.fixture(name="lines", scope="module")
@@ -68,6 +70,44 @@ def test_the_reader_of_recordings_understands_them(lines: list[str]) -> None:
 def test_lines_about_pages_name_their_device(lines: list[str]) -> None:
     about = [json.loads(line) for line in lines if json.loads(line)["ev"] in ("connected", "event", "command")]
     assert {line["device"] for line in about} == {"1/0"}
+
+
+def test_each_line_is_as_the_published_schema_says(lines: list[str]) -> None:
+    kinds = set()
+    for number, line in enumerate(lines, 1):
+        document = json.loads(line)
+        check(document, RECORDING, f"line {number}", part="line")
+        kinds.add(document["ev"])
+    assert kinds == {"start", "watch", "write", "frontend-state", "connected", "event", "command"}
+
+
+@pytest.mark.parametrize("schema", ["vtpm-recording/2", "vtpm-event-log/1", "", None, 1, ["vtpm-recording/1"]])
+def test_a_recorder_of_an_unknown_schema_is_refused_by_its_name(lines: list[str], schema: object) -> None:
+    other = json.dumps(json.loads(lines[0]) | {"schema": schema})
+    with pytest.raises(BadInput, match=r"backend\.jsonl:1: schema .* is not known here; this reads vtpm-recording/1"):
+        read_log("\n".join([other, *lines[1:]]).encode(), "backend.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("start", "domid", -1), ("start", "domid", "9"), ("watch", "path", None), ("watch", "value", True),
+        ("write", "value", ["2"]), ("frontend-state", "keys", ["state"]), ("connected", "ring_ref", 1 << 32),
+        ("connected", "remote_port", "x"), ("connected", "page", "00"), ("event", "why", "timer"),
+        ("event", "length", -1), ("event", "state", 256), ("event", "nr_extra_pages", 1.5), ("command", "n", "1"),
+        ("command", "cmd", "0"), ("command", "rsp", "zz"), ("command", "locality", None), ("command", "device", "1"),
+    ],
+)  # fmt: skip
+def test_what_the_schema_does_not_allow_the_reader_does_not_use(
+    lines: list[str], kind: str, field: str, value: object
+) -> None:
+    documents = [json.loads(line) for line in lines]
+    at = next(number for number, document in enumerate(documents) if document["ev"] == kind)
+    documents[at][field] = value
+    with pytest.raises(BadInput):
+        check(documents[at], RECORDING, "it", part=kind)
+    log = read_log("\n".join(map(json.dumps, documents)).encode(), "backend.jsonl")
+    assert [remark.origin.line for remark in log.remarks][:1] == [at + 1]
 
 
 @pytest.mark.parametrize("device", ["1", "1/", "1/0/0", "-1/0", "x"])

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import select
-import signal
 import socket
 import statistics
 import struct
@@ -24,7 +23,7 @@ from vtpm_impl.ring.frontend import RingError
 from vtpm_impl.xen.linux.platform import LinuxPlatform
 from vtpm_impl.xen.platform import StoreError
 from vtpm_impl.xen.xenstore.client import Client
-from vtpm_impl.xenbus.frontend import Frontend, FrontendError, await_device
+from vtpm_impl.xenbus.frontend import Connection, Frontend, FrontendError, await_device
 
 from .serving import answer, packed
 
@@ -132,6 +131,7 @@ class Ours:
     def __init__(self) -> None:
         self._platform: LinuxPlatform | None = None
         self._frontend: Frontend | None = None
+        self._program: subprocess.Popen[bytes] | None = None
 
     def open(self, timeout: float) -> int:
         """Open the device with our frontend; the backend's domain."""
@@ -184,37 +184,50 @@ class Ours:
 
     def await_free(self, timeout: float) -> None:
         """Wait until nothing that was asked for stands in the page."""
-        connection = self._opened()._connection
-        assert connection is not None
+        connection = self._connected()
         deadline = time.monotonic() + timeout
         while layout.read_state(connection.grant.memory) not in (layout.State.IDLE, layout.State.FINISH):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the page's state is {layout.read_state(connection.grant.memory)}")
             time.sleep(0.05)
 
-    def through_socket(self, command: str) -> str:
-        """Start `vtpm frontend` as a program, send a command through its socket, and interrupt it."""
-        program = subprocess.Popen(
+    def drain(self) -> None:
+        """Take the event that waits, if one does."""
+        self._connected().port.take()
+
+    def await_event(self, timeout: float) -> dict[str, Any]:
+        """Wait for an event and take it; the page's state and the backend's then."""
+        connection = self._connected()
+        came = bool(select.select([connection.port], [], [], timeout)[0]) and connection.port.take()
+        assert self._platform is not None
+        state = layout.read_state(connection.grant.memory)
+        folder = self._platform.store.read("device/vtpm/0/backend") or b""
+        backend = self._platform.store.read(f"{folder.decode()}/state")
+        return {"came": came, "page": state, "backend": (backend or b"").decode()}
+
+    def start_program(self, command: str) -> str:
+        """Start `vtpm frontend` as a program, and send a command through its socket: the answer."""
+        self._program = subprocess.Popen(
             ["python3.11", "-m", "vtpm_impl.domain", "frontend", "--listen", "/run/vtpm"], stdout=subprocess.PIPE
         )
-        assert program.stdout is not None
-        for line in program.stdout:
+        assert self._program.stdout is not None
+        for line in self._program.stdout:
             if b" is at " in line:
                 break
         with socket.socket(socket.AF_UNIX) as stream:
             stream.connect("/run/vtpm")
             stream.sendall(bytes.fromhex(command))
-            answered = stream.recv(4096)
-        program.send_signal(signal.SIGINT)
-        if (code := program.wait(20)) != 0:
-            raise RuntimeError(f"the program ended with {code}")
-        return answered.hex()
+            return stream.recv(4096).hex()
+
+    def end_program(self, number: int) -> int:
+        """Send that program a signal: the code that it ends with."""
+        assert self._program is not None
+        self._program.send_signal(number)
+        return self._program.wait(20)
 
     def with_extra_pages(self, command: str, extra: int, timeout: float = 30.0) -> dict[str, Any]:
         """Put a request behind `extra` grant references into the page, as no frontend of Linux does."""
-        frontend = self._opened()
-        connection = frontend._connection
-        assert connection is not None
+        connection = self._connected()
         page = connection.grant.memory
         connection.ring.submit(bytes.fromhex(command), extra=extra)
         poll = select.poll()
@@ -267,6 +280,12 @@ class Ours:
         if self._frontend is None:
             raise RuntimeError("our frontend is not open")
         return self._frontend
+
+    def _connected(self) -> Connection:
+        connection = self._opened()._connection
+        if connection is None:
+            raise RuntimeError("our frontend is not connected")
+        return connection
 
     def _exchange(self, command: bytes, locality: int, timeout: float) -> bytes:
         return self._opened().transmit(command, locality=locality, timeout=timeout)

@@ -9,6 +9,9 @@ BACKEND_LIMIT = 180.0
 
 GUEST_LIMIT = 150.0
 
+LINUX, OURS, HOSTILE = "device.linux", "device", "device.hostile"
+"""What a guest's frontend is, by the system of the specification that it is held against."""
+
 UNRECORDED = (
     "extra='console=hvc0 loglevel=4 panic=1 mitigations=off tpm=1.2 -- "
     "backend --engine swtpm:/run/tpm,/run/tpm.control'"
@@ -30,7 +33,7 @@ def linux_up(rig: Rig, *settings: str) -> int:
     """Make a Linux guest and wait until it has a TPM; its number."""
     with rig.step("a Linux guest is up, and has a TPM", GUEST_LIMIT):
         guest = rig.create("guest", *settings)
-        rig.linux.add(guest)
+        rig.frontends[guest] = LINUX
         rig.await_agent(guest)
         rig.guest(guest, "await_tpm", timeout=rig.left())
         rig.await_node(f"/local/domain/{guest}/device/vtpm/0/state", "4")
@@ -41,5 +44,6 @@ def ours_up(rig: Rig, *settings: str) -> int:
     """Make a guest for our own code; its number."""
     with rig.step("a guest with our own frontend is up", GUEST_LIMIT):
         guest = rig.create("ours", *settings)
+        rig.frontends[guest] = OURS
         rig.await_agent(guest)
     return guest

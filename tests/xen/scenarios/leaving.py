@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.xen import tpm12
 from tests.xen.rig import Rig
-from tests.xen.scenarios.common import backend_up, linux_up
+from tests.xen.scenarios.common import LINUX, backend_up, linux_up
 
 RELOADS = 50
 TOLD = 10
@@ -27,7 +27,7 @@ def leaving(rig: Rig) -> None:
         rig.guest(guest, "reboot")
         rig.await_node(f"/local/domain/{guest}/name", None)
         guest = rig.await_domain("guest")
-        rig.linux.add(guest)
+        rig.frontends[guest] = LINUX
         rig.await_agent(guest)
         rig.guest(guest, "await_tpm", timeout=rig.left())
         found = rig.guest(guest, "tpm", command=tpm12.pcr_read(10))

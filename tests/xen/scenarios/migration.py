@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.xen import tpm12
 from tests.xen.rig import Rig
-from tests.xen.scenarios.common import backend_up, linux_up
+from tests.xen.scenarios.common import LINUX, backend_up, linux_up
 
 NO_MIGRATION = "Failed to enable logdirty"
 """Debian builds Xen without CONFIG_SHADOW_PAGING, without which the pages that a PV guest writes cannot be followed."""
@@ -34,7 +34,7 @@ def migration(rig: Rig) -> None:
 
 def _served_again(rig: Rig, kept: str) -> int:
     guest = rig.await_domain("guest")
-    rig.linux.add(guest)
+    rig.frontends[guest] = LINUX
     rig.await_node(f"/local/domain/{guest}/device/vtpm/0/state", "4")
     rig.guest(guest, "await_tpm", timeout=rig.left())
     rig.found(f"its device node is {', '.join(rig.guest(guest, 'names'))}")

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.xen import tpm12
 from tests.xen.rig import Rig
-from tests.xen.scenarios.common import backend_up, linux_up, ours_up
+from tests.xen.scenarios.common import HOSTILE, backend_up, linux_up, ours_up
 
 COMMANDS = 100
 HOSTILE_SECONDS = 20.0
@@ -32,6 +32,7 @@ def neighbours(rig: Rig) -> None:
                   f"{second['us']['median'] / 1e3:.1f} ms")  # fmt: skip
         rig.guest(other, "close")
     with rig.step("one of them is hostile, and the other is not disturbed", 150):
+        rig.frontends[other] = HOSTILE
         with ThreadPoolExecutor() as both:
             bad = both.submit(rig.guest, other, "vandalize", seed=5, seconds=HOSTILE_SECONDS)
             got = rig.guest(guest, "repeat", command=tpm12.pcr_read(11), count=COMMANDS)

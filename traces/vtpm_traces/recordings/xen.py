@@ -2,7 +2,8 @@
 
 A folder holds any of: `backend*.jsonl` (a backend's own log), `xenstored.trace` (every request to the store),
 `xswatch.jsonl` (a watch on everything) and `console/*.log` (backends' and frontends' JSON lines between other text),
-each as it lies or packed (`.gz`, `.xz`). Time stamps are not used: each source has a clock of its own.
+each as it lies or packed (`.gz`, `.xz`). Time stamps are not used: each source has a clock of its own. `recording.json`
+may say whose frontends they are: without it, Linux'.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from vtpm_traces.files import BadInput, Limits, chunks
+from vtpm_traces.files import BadInput, Limits, chunks, read_json
 from vtpm_traces.observe import Origin
 from vtpm_traces.recordings.xen_events import Device, Event, Remark
 from vtpm_traces.recordings.xen_log import read_log
 from vtpm_traces.recordings.xen_store import read_store_trace
+from vtpm_traces.schema import RECORDING, check, refuse_unknown
 
 LIMITS = Limits(stored=64 << 20, unpacked=256 << 20)
+TOLD = "recording.json"
+"""What a folder says of itself (vtpm-recording/1)."""
+
 _MOST_FILES = 1000
 
 _PACKED = ("", ".gz", ".xz")
@@ -71,6 +76,8 @@ class FolderRecording:
     devices: list[DeviceRecording] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
+    frontends: dict[int, str] = field(default_factory=dict)
+    """By a frontend's domain, the system that it is held against, where that is told."""
 
 
 def read_folder(folder: Path) -> FolderRecording:
@@ -78,7 +85,18 @@ def read_folder(folder: Path) -> FolderRecording:
     contents, remarks = read_contents(folder)
     recording = read_sources(str(folder), contents)
     recording.remarks = remarks + recording.remarks
+    recording.frontends = _frontends(folder / TOLD)
     return recording
+
+
+def _frontends(told: Path) -> dict[int, str]:
+    """What a folder says of its frontends."""
+    if not told.exists():
+        return {}
+    document = read_json(told)
+    refuse_unknown(document.get("schema") if isinstance(document, dict) else None, RECORDING, str(told))
+    check(document, RECORDING, str(told), part="folder")
+    return {int(domain): system for domain, system in document["frontends"].items()}
 
 
 def read_contents(folder: Path) -> tuple[dict[str, bytes], list[Remark]]:

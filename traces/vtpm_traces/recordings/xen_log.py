@@ -33,6 +33,7 @@ from vtpm_traces.recordings.xen_events import (
     directory_of,
     place_of,
 )
+from vtpm_traces.schema import RECORDING, refuse_unknown
 
 _LONGEST_LINE = 64 * 1024  # a command and its answer take 16 KiB in hexadecimal
 _MOST_REMARKS = 50
@@ -72,7 +73,10 @@ class Log:
 
 
 def read_log(text: bytes, name: str, *, console: bool = False) -> Log:
-    """Read a file that somebody named `name`. On a console, lines that are not JSON are somebody else's."""
+    """Read a file that somebody named `name`. On a console, lines that are not JSON are somebody else's.
+
+    Raises BadInput if its recorder says that it writes by a schema that is not known here.
+    """
     log = Log()
     reader = _Reader(log, list(_lines(text, name, log, console=console)))
     reader.run()
@@ -246,6 +250,8 @@ class _Reader:
     # -------------------------------------------------------------------------------------------- a backend's log
 
     def _start(self, line: _Line) -> None:
+        if "schema" in line.fields:  # older recorders name none
+            refuse_unknown(line.fields["schema"], RECORDING, f"{line.origin.file}:{line.origin.line}")
         self.domain = line.number("domid", 0xFFFF)
         self.log.started |= not self.log.backend
 

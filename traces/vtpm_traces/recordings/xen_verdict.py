@@ -1,6 +1,7 @@
 """The verdicts on a folder that was recorded on a real Xen system: one for each recorder, frontend domain and device.
 
-What Linux, libxl and xenstored did must be a run of the true model with Linux' frontend. The recordings' own backend
+What Linux, libxl and xenstored did must be a run of the true model with Linux' frontend (with our own or a hostile one,
+where the folder tells so). The recordings' own backend
 was a quick one: what it did is held against the true model too; where that refuses, the variant `recorder-backend` is
 asked for a run, and each step of it that a fact forbids is listed with its place.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vtpm_model.core import Actor, Fact, Kind, Spec, Step
-from vtpm_model.device import LINUX
+from vtpm_model.device import DEVICE, HOSTILE, LINUX
 from vtpm_model.recorder import RECORDER
 from vtpm_traces.files import read_json
 from vtpm_traces.observe import Origin
@@ -26,6 +27,9 @@ from vtpm_traces.search import Bounds, explain
 from vtpm_traces.verdict import Outcome, Taken, Verdict
 
 BOUNDS = Bounds(nodes=150_000, each=50, hidden=(256,))
+
+FRONTENDS: Mapping[str, Spec[Any]] = {spec.name: spec for spec in (LINUX, DEVICE, HOSTILE)}
+"""The systems that a folder may say of a frontend: one for each kind of frontend."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,18 @@ class FolderVerdict:
         return all(device.outcome is Outcome.ACCEPTED for device in self.devices)
 
 
-def judge_folder(folder: Path, *, spec: Spec[Any] = LINUX, bounds: Bounds = BOUNDS) -> FolderVerdict:
+def judge_folder(folder: Path, *, bounds: Bounds = BOUNDS) -> FolderVerdict:
     """Read a folder and judge each of its devices. Raises BadInput if it is no recording."""
     recording: FolderRecording = read_folder(folder)
-    devices = tuple(judge_device(device, spec=spec, bounds=bounds) for device in recording.devices)
+    devices = tuple(
+        judge_device(device, spec=specification(recording, device), bounds=bounds) for device in recording.devices
+    )
     return FolderVerdict(recording.folder, tuple(recording.files), devices, tuple(recording.remarks))
+
+
+def specification(recording: FolderRecording, device: DeviceRecording) -> Spec[Any]:
+    """What a device of a folder is held against."""
+    return FRONTENDS[recording.frontends.get(device.device.domain, LINUX.name)]
 
 
 def judge_device(seen: DeviceRecording, *, spec: Spec[Any] = LINUX, bounds: Bounds = BOUNDS) -> DeviceVerdict:
@@ -195,22 +206,22 @@ def _device_document(device: DeviceVerdict) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------------------------------------------- the kept table
+# ------------------------------------------------------------------------------------------------ the kept tables
 
-TABLE = "linux-verdicts.json"
+TABLES: Mapping[str, str] = {"linux-frontend": "linux-verdicts.json", "xen": "xen-verdicts.json"}
+"""The tables of verdicts, by the folder whose recordings they are about."""
 
 
-def renewed_table() -> dict[str, Any]:
-    """The table's document, with every kept recording judged anew."""
-    kept = data("recorded", "linux-frontend")
-    folders = sorted(path for path in kept.iterdir() if path.is_dir())
+def renewed_table(kept: str = "linux-frontend") -> dict[str, Any]:
+    """A table's document, with every kept recording judged anew."""
+    folders = sorted(path for path in data("recorded", kept).iterdir() if path.is_dir())
     return {"format": 1, "recordings": [{**as_document(judge_folder(path)), "folder": path.name} for path in folders]}
 
 
-def check_recordings() -> Checked:
+def check_recordings(kept: str = "linux-frontend") -> Checked:
     """Judge every kept recording anew and hold it against the table; all must be explained."""
-    table = {entry["folder"]: entry for entry in read_json(data("recorded", TABLE))["recordings"]}
-    renewed = {entry["folder"]: entry for entry in renewed_table()["recordings"]}
+    table = {entry["folder"]: entry for entry in read_json(data("recorded", TABLES[kept]))["recordings"]}
+    renewed = {entry["folder"]: entry for entry in renewed_table(kept)["recordings"]}
     shortfalls = [f"{name} is in the table but not kept" for name in sorted(table.keys() - renewed.keys())]
     for name, entry in renewed.items():
         if name not in table:
@@ -220,7 +231,7 @@ def check_recordings() -> Checked:
         if not entry["accepted"]:
             shortfalls.append(f"{name} is not explained")
     devices = [device for entry in renewed.values() for device in entry["devices"]]
-    by_true_model = sum(device["accepted_by"] == LINUX.name for device in devices)
+    by_true_model = sum(device["accepted_by"] in FRONTENDS for device in devices)
     figures = {
         "recordings": len(renewed), "devices": len(devices), "accepted": by_true_model,
         "refused": len(devices) - by_true_model,
