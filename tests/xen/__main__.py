@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.xen import images
+from tests.xen import images, summary
 from tests.xen.machine import Machine, MachineError
 from tests.xen.packages import PackagesMissing
 from tests.xen.recordings import Part, cut, judge
@@ -109,8 +109,15 @@ def _run(built: images.Images, folder: Path, names: list[str], patience: float) 
         judged += judge(target, part, started)
     if any(step.wrong for step in judged):
         wrong.append("recordings")
-    told = {"steps": [vars(step) for step in (*rig.steps, *judged)], "figures": rig.figures}
+    steps = (*rig.steps, *judged)
+    told = {
+        "steps": [vars(step) for step in steps], "figures": rig.figures,
+        "memory": {name: vars(found) for name, found in rig.memory.items()},
+    }  # fmt: skip
     (folder / "steps.json").write_text(json.dumps(told, indent=1))
+    tell(f"\n{summary.scenarios(steps)}\n")
+    if rig.memory:
+        tell(f"{summary.domains(rig.memory, built)}\n")
     return wrong
 
 

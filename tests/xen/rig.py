@@ -34,6 +34,15 @@ class Step:
     wrong: str = ""
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Of a domain: the MiB that it was given, the KiB that its kernel can use, and those that are left."""
+
+    given: int
+    total: int
+    available: int
+
+
 @dataclass
 class Rig:
     """What a scenario has at hand. Whatever it asks for ends with its step's time."""
@@ -44,6 +53,7 @@ class Rig:
     scenario: str = ""
     steps: list[Step] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Memory] = field(default_factory=dict)
     frontends: dict[int, str] = field(default_factory=dict)
     """By a scenario's domains that have a vTPM, the system of the specification that what they do is held against."""
     beyond: dict[int, str] = field(default_factory=dict)
@@ -120,11 +130,9 @@ class Rig:
         """How much it has said so far."""
         return int(self.dom0("size", path=f"{TEMPORARY}/{name}.log"))
 
-    def says(self, name: str, pattern: str, beyond: int = 0) -> int:
+    def says(self, name: str, pattern: str, beyond: int = 0) -> None:
         """Wait until a program of domain 0 has said something."""
-        return int(
-            self.dom0("await_text", path=f"{TEMPORARY}/{name}.log", pattern=pattern, timeout=self.left(), beyond=beyond)
-        )
+        self.dom0("await_text", path=f"{TEMPORARY}/{name}.log", pattern=pattern, timeout=self.left(), beyond=beyond)
 
     # ------------------------------------------------------------------------------------------------ other domains
 
@@ -134,10 +142,11 @@ class Rig:
         name = next((found[1] for one in settings if (found := re.fullmatch(r"name='(.*)'", one))), config)
         return self.await_domain(name)
 
-    def console_says(self, name: str, pattern: str, beyond: int = 0) -> int:
-        """Wait until the console of a domain shows something; where it ends."""
+    def console_says(self, name: str, pattern: str, beyond: int = 0) -> list[str]:
+        """Wait until the console of a domain shows something: the groups of the pattern."""
         path = f"{CONSOLES}/guest-{name}.log"
-        return int(self.dom0("await_text", path=path, pattern=pattern, timeout=self.left(), beyond=beyond))
+        groups: list[str] = self.dom0("await_text", path=path, pattern=pattern, timeout=self.left(), beyond=beyond)
+        return groups
 
     def console_size(self, name: str) -> int:
         """How much a domain of that name has said so far."""

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.xen import tpm12
+from tests.xen import summary, tpm12
 from tests.xen.cpio import Archive
-from tests.xen.images import PROJECT
+from tests.xen.images import PROJECT, Images
 from tests.xen.machine import Machine, MachineError
 from tests.xen.recordings import Part, cut
-from tests.xen.rig import CONSOLES, TRACE, Failed, Rig
+from tests.xen.rig import CONSOLES, TRACE, Failed, Memory, Rig, Step
 
 from vtpm_traces.schema import RECORDING, check
 
@@ -121,6 +121,28 @@ def test_a_scenarios_recording_is_its_part_of_the_logs_after_the_machines_start(
     assert {name: len(text) for name, text in found.items()} == {
         name: file["bytes"] for name, file in told["files"].items()
     }
+
+
+def test_the_tables_show_each_scenario_and_each_domain(tmp_path: Path) -> None:
+    steps = [
+        Step("boot", "it is up", 10.4, 60, ""), Step("boot", "it works", 2.0, 60, ""),
+        Step("tis", "it is read", 1.0, 60, "", "it is not"), Step("tis", "it is left", 0.5, 60, ""),
+    ]  # fmt: skip
+    assert summary.scenarios(steps).splitlines() == [
+        "scenario  steps  seconds  longest step",
+        "boot          2       12  it is up (10 s)   holds",
+        "tis           2        2  it is read (1 s)  falls short: it is read",
+    ]
+    built = Images(tmp_path)
+    for file in (built.xen, built.kernel, built.dom0, built.domain):
+        file.write_bytes(bytes(1 << 20))
+    memory = {"Domain-0": Memory(768, 700_000, 70_000), "guest": Memory(128, 100_000, 9_000)}
+    assert summary.domains(memory, built).splitlines() == [
+        "domain    MiB  usable  left  first file system",
+        "Domain-0  768     683    68  dom0.cpio, 1.0 MiB",
+        "guest     128      97     8  domain.cpio, 1.0 MiB",
+        "xen.elf 1.0 MiB, vmlinux 1.0 MiB",
+    ]
 
 
 def test_commands_are_whole_packets_and_sysfs_is_read() -> None:

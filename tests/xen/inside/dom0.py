@@ -15,7 +15,7 @@ from typing import Any
 
 from vtpm_impl.xen.xenstore.client import Client
 
-from .serving import answer, packed
+from .serving import answer, memory, packed
 
 PORT_NAME = "rig"
 PAUSE = 0.05
@@ -54,8 +54,8 @@ class Dom0:
         process.send_signal(number)
         return process.wait(timeout)
 
-    def await_text(self, path: str, pattern: str, timeout: float, beyond: int = 0) -> int:
-        """Wait until a file matches beyond an offset; where the match ends."""
+    def await_text(self, path: str, pattern: str, timeout: float, beyond: int = 0) -> list[str]:
+        """Wait until a file matches beyond an offset: the groups of the match."""
         deadline = time.monotonic() + timeout
         while True:
             try:
@@ -65,7 +65,7 @@ class Dom0:
             except FileNotFoundError:
                 text = b""
             if found := re.search(pattern.encode(), text):
-                return beyond + found.end()
+                return [group.decode(errors="replace") for group in found.groups()]
             if time.monotonic() > deadline or b"Kernel panic" in text:
                 raise TimeoutError(f"{path} says nothing like {pattern!r}; it ends with {text[-300:]!r}")
             time.sleep(PAUSE)
@@ -78,6 +78,10 @@ class Dom0:
         """Bytes of each file, and of each log in a folder."""
         found = [log for path in map(Path, paths) for log in (sorted(path.glob("*.log")) if path.is_dir() else [path])]
         return {str(log): log.stat().st_size for log in found}
+
+    def memory(self) -> dict[str, int]:
+        """Of domain 0: KiB in all, and KiB that are left."""
+        return memory()
 
     def node(self, path: str) -> str | None:
         """The value of a node of xenstore."""

@@ -25,7 +25,7 @@ from vtpm_impl.xen.platform import StoreError
 from vtpm_impl.xen.xenstore.client import Client
 from vtpm_impl.xenbus.frontend import Connection, Frontend, FrontendError, await_device
 
-from .serving import answer, packed
+from .serving import answer, memory, packed
 
 CLASS = Path("/sys/class/tpm")
 DRIVER = Path("/sys/bus/xen/drivers/vtpm")
@@ -40,8 +40,7 @@ class Linux:
 
     def memory(self) -> dict[str, int]:
         """KiB in all, and KiB that are left."""
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        return {"total": int(lines["MemTotal"].split()[0]), "available": int(lines["MemAvailable"].split()[0])}
+        return memory()
 
     def await_tpm(self, timeout: float, *, there: bool = True) -> float:
         """Wait until Linux has a TPM, or has none; how long it took."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from pathlib import Path
 from typing import Any
 
 
@@ -19,6 +20,12 @@ def answer(agent: object, request: dict[str, Any]) -> dict[str, Any]:
         where = traceback.extract_tb(error.__traceback__)[-1]
         return {"n": request.get("n"), "error": f"{told} ({where.name}, line {where.lineno})"}
     return {"n": request.get("n"), "value": value}
+
+
+def memory() -> dict[str, int]:
+    """KiB of this domain's memory in all, and KiB that are left."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return {"total": int(lines["MemTotal"].split()[0]), "available": int(lines["MemAvailable"].split()[0])}
 
 
 def packed(message: dict[str, Any]) -> bytes:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from tests.xen import tpm12
-from tests.xen.rig import Rig
+from tests.xen.rig import Memory, Rig
 from tests.xen.scenarios.common import UNRECORDED, backend_up, linux_up, ours_up
 
 COUNT = 300
 
 
 def latency(rig: Rig) -> None:
-    """TPM_PCRRead from two guests of one backend domain, one after the other, twice."""
+    """TPM_PCRRead from two guests of one backend domain, one after the other, twice; the memory of all domains."""
+    beyond = rig.console_size("backend")
     backend_up(rig, "backend", UNRECORDED)
     guest = linux_up(rig)
     other = ours_up(rig)
@@ -26,14 +27,17 @@ def latency(rig: Rig) -> None:
             )
             rig.found(f"{who}: median {told} ms")
         rig.figures["round trip of TPM_PCRRead, microseconds"] = figures
-    with rig.step("memory of the domains", 60):
-        for name, domid in (("guest", guest), ("ours", other)):
-            memory = rig.guest(domid, "memory")
-            rig.figures[f"memory of {name}, KiB"] = memory
-            rig.found(f"{name}: {memory['total'] // 1024} MiB usable, {memory['available'] // 1024} left")
+    with rig.step("what each domain has left of its memory", 60):
+        total, available = rig.console_says("backend", r"MemTotal: (\d+) kB MemAvailable: (\d+) kB", beyond)
+        left = {
+            "Domain-0": rig.dom0("memory"),
+            "backend": {"total": int(total), "available": int(available)},
+            "guest": rig.guest(guest, "memory"),
+            "ours": rig.guest(other, "memory"),
+        }
         for line in rig.run("xl", "list").splitlines()[1:]:
             name, _, megabytes, *_ = line.split()
-            rig.found(f"{name} {megabytes} MiB")
+            rig.memory[name] = Memory(int(megabytes), **left[name])
     with rig.step("all domains are destroyed without complaint", 90):
         rig.guest(other, "close")
         rig.destroy("guest", "ours", "backend")
