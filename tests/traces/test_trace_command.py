@@ -13,7 +13,7 @@ from vtpm_model.ring import RING
 from vtpm_proofs.cli import app
 from vtpm_traces import itf
 from vtpm_traces.itf import INIT, Expect, Moment, Trace
-from vtpm_traces.schema import data
+from vtpm_traces.schema import EVENT_LOG, check, data
 
 CONNECT = {"action": "frontend_connects"}
 BIND = {"action": "backend_connects", "after": {"mapped": 1, "to_backend": True}}
@@ -151,6 +151,41 @@ def test_recordings_are_judged_by_their_format() -> None:
     result = run("validate", "--format", "tpmback-script", script)
     assert "accepted by mini-os" in result.output
     assert "true model refuses" in result.output
+
+
+def test_what_a_recording_shows_becomes_event_logs_whose_rest_the_validator_finds(tmp_path: Path) -> None:
+    folder = data("recorded") / "linux-frontend" / "canned-attach-detach-tpm2-errors"
+    result = run("validate", "--format", "xen-recording", folder, "--logs", tmp_path / "logs")
+    assert result.exit_code == 0
+    logs = sorted((tmp_path / "logs").iterdir())
+    assert len(logs) == 3
+    assert all(str(log) in result.output for log in logs)
+    systems, found = [], []
+    for log in logs:
+        header, *lines = map(json.loads, log.read_text().splitlines())
+        check(header, EVENT_LOG, log.name, part="header")
+        for line in lines:
+            check(line, EVENT_LOG, log.name, part="event")
+        assert all(line["note"] for line in lines)
+        systems.append(header["system"])
+        result = run("validate", log, "--run", "--json")
+        assert result.exit_code == 0
+        (report,) = json.loads(result.output)["files"]
+        assert report["lines"] == len(lines)
+        unseen = [step["action"].partition("(")[0] for step in report["run"] if step["hidden"]]
+        assert len(report["run"]) == len(lines) + len(unseen)
+        assert set(unseen) <= set(header.get("hidden", ()))
+        found += unseen
+    assert sorted(systems) == ["device.linux", "device.linux", "device.linux+recorder-backend"]
+    assert "frontend_submits" in found  # nobody saw Linux write its requests
+
+
+def test_event_logs_that_cannot_be_written_are_wrong_use(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    folder = data("recorded") / "linux-frontend" / "h1-fast"
+    result = run("validate", "--format", "xen-recording", folder, "--logs", tmp_path / "taken")
+    assert result.exit_code == 2
+    assert "File exists" in result.output
 
 
 def test_an_unknown_format_is_wrong_use(tmp_path: Path) -> None:

@@ -50,6 +50,14 @@ def validate(
     variant: Variant = None,
     system: System = None,
     run: Annotated[bool, typer.Option("--run", help="Print the completed run of what is accepted.")] = False,
+    logs: Annotated[
+        Path | None,
+        typer.Option(
+            "--logs",
+            metavar="DIR",
+            help="Write there, of each accepted device of a xen-recording, what was observed, as an event log.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say of each file whether it is a behaviour of the specification, and if not, where it ends and what was possible.
@@ -60,7 +68,7 @@ def validate(
 
     Example: vtpmspec trace validate run.ndjson
 
-    Example: vtpmspec trace validate --format xen-recording recorded/linux-frontend/pv-tpm12-swtpm
+    Example: vtpmspec trace validate --format xen-recording recorded/linux-frontend/h1-fast --logs logs
     """
     from vtpm_traces.files import BadInput
 
@@ -68,7 +76,7 @@ def validate(
     for file in files:
         try:
             if form is not None:
-                reports += _recording(file, form, run=run)
+                reports += _recording(file, form, run=run, logs=logs)
             elif _is_itf(file):
                 reports.append(_itf(file, variant, system, run=run))
             else:
@@ -177,8 +185,9 @@ def pin(
         raise typer.Exit(FALLS_SHORT)
 
 
-def _recording(file: Path, form: str, *, run: bool) -> list[dict[str, Any]]:
+def _recording(file: Path, form: str, *, run: bool, logs: Path | None) -> list[dict[str, Any]]:
     from vtpm_traces.formats import FORMATS
+    from vtpm_traces.recordings.event_log import write_into
     from vtpm_traces.show import of_run
 
     if form not in FORMATS:
@@ -198,6 +207,12 @@ def _recording(file: Path, form: str, *, run: bool) -> list[dict[str, Any]]:
         if run and finding.run:
             spec = _spec(finding.specification, None)
             report["run"] = [_row(row) for row in of_run(spec, finding.run)]
+        if logs is not None and finding.run:
+            try:
+                written = write_into(logs, _spec(finding.specification, None), finding.run, finding.title)
+            except OSError as error:
+                raise wrong_use(f"--logs {logs}: {error.strerror}") from None
+            report["notes"].append(f"what was observed is in {written}")
         reports.append(report)
     return reports
 
