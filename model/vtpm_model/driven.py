@@ -287,8 +287,9 @@ def taken(declared: Action[Any], s: R, **picks: object) -> R:
 
 @action(by=BACKEND, owed=True, cites=handshake.backend_tracks.cites)
 def backend_tracks(s: R) -> R:
-    """The backend finds the device's node, unless it was told to shut down."""
+    """The backend finds the device's node, unless it was told to shut down; once released, only one that is online."""
     require(negate(s.stopped))
+    require(negate(s.leaving) | s.online)
     return taken(handshake.backend_tracks, s)
 
 

@@ -73,8 +73,7 @@ class Backend:
         self._closed: dict[Device, tuple[float, BackendDevice]] = {}  # to be removed then; who was closed last is last
         self._report = report
         self._journals = journals
-        self._devices: dict[Device, BackendDevice] = {}
-        self._left: set[Device] = set()  # closed here, and not made anew since: it would only have to be closed again
+        self._devices: dict[Device, BackendDevice] = {}  # those that were released, too: they know that they were
         self._ready: dict[Device, BackendDevice] = {}  # in the order of service: who asks next stands last
         self._poll = select.epoll()
         self._ports: dict[int, BackendDevice] = {}  # by the descriptor of the port
@@ -131,7 +130,7 @@ class Backend:
     def close(self) -> None:
         """Close every device, the engine's thread, and the watches."""
         with contextlib.suppress(PlatformError):  # without a store there is nobody to tell
-            for device in list(self._devices.values()):
+            for device in self._devices.values():
                 with self._lock, device.journal:
                     device.retire()
                 self._settle(device)
@@ -173,35 +172,22 @@ class Backend:
         return [device for device in map(nodes.device_of, paths) if device is not None]
 
     def _look(self, name: Device) -> None:
+        """Go on with a device that is open; open one that is not, if it is due. One look does either once."""
         with self._kept(name), self._journals(name):
-            self._look_alone(name)
-
-    def _look_alone(self, name: Device) -> None:
-        device = self._devices.get(name)
-        if device is None:
-            device = self._new_device(name)
-            if name in self._left and not device.is_new():
-                if device.close_again():
-                    self._await_removal(device)
-                return
-            if not device.find():
-                return
-            self._left.discard(name)
-            self._closed.pop(name, None)
-            try:
-                self._platform.store.watch(device.watched, nodes.backend_directory(name))
-            except StoreError:  # as many watches as the store lets this domain have
-                device.retire()
-                return
-            self._devices[name] = device
-        device.look()
-        self._follow(device)
-
-    def _follow(self, device: BackendDevice) -> None:
-        """Settle; a device that was made anew while the old one was being closed is looked at next."""
-        self._settle(device)
-        if device.device not in self._devices and device.is_new():
-            self._look(device.device)
+            if name not in self._devices:
+                self._devices[name] = self._new_device(name)
+            device = self._devices[name]
+            if device.tracked:
+                device.look()
+                self._settle(device)
+            if not device.tracked and device.track():
+                try:
+                    self._platform.store.watch(device.watched, nodes.backend_directory(name))
+                except StoreError:  # as many watches as the store lets this domain have
+                    device.retire()
+                else:
+                    device.look()
+            self._settle(device)
 
     def _new_device(self, name: Device) -> BackendDevice:
         return BackendDevice(
@@ -227,22 +213,21 @@ class Backend:
                 self._poll.register(descriptor, select.EPOLLIN)
                 self._take_event(device)
         busy = self._job is not None and self._job.device is device
-        if device.leaving and connection is None and not busy:
+        if device.tracked and device.leaving and connection is None and not busy:
             self._release(device)
+        if self._removal is not None:
+            self._await_removal(device, self._removal)
 
     def _release(self, device: BackendDevice) -> None:
-        self._devices.pop(device.device, None)
-        device.tracked = False
-        self._left.add(device.device)
-        self._report(device.device, "backend_releases_device")
-        device.journal.step("backend_releases_device")
-        self._platform.store.unwatch(device.watched, nodes.backend_directory(device.device))
-        self._await_removal(device)
+        device.release()
+        with contextlib.suppress(StoreError):  # there is no watch if the store did not let this domain have one more
+            self._platform.store.unwatch(device.watched, nodes.backend_directory(device.device))
 
-    def _await_removal(self, device: BackendDevice) -> None:
-        if self._removal is not None:
-            self._closed.pop(device.device, None)
-            self._closed[device.device] = (self._platform.now() + self._removal, device)
+    def _await_removal(self, device: BackendDevice, seconds: float) -> None:
+        """Let the node of a closed device stand for so long from now on."""
+        self._closed.pop(device.device, None)
+        if device.closed:
+            self._closed[device.device] = (self._platform.now() + seconds, device)
 
     def _until_removal(self, timeout: float | None) -> float | None:
         """The seconds until the next removal is due, or `timeout` where that is sooner."""
@@ -357,6 +342,6 @@ class Backend:
             return
         self._job = None
         if job.device.connection is not job.connection:
-            self._follow(job.device)
+            self._look(job.device.device)
         elif job.goes_on:
             self._ready.setdefault(job.device.device, job.device)

@@ -32,7 +32,7 @@ class Connection:
 
 
 class BackendDevice:
-    """One device of the backend, from the moment its node is found until it is closed."""
+    """One device of the backend, which is opened when its node is found, closed, and opened again when that is new."""
 
     def __init__(
         self,
@@ -67,20 +67,26 @@ class BackendDevice:
         """The frontend's node whose changes concern this device."""
         return f"{self._frontend}/state"
 
-    def is_new(self) -> bool:
-        """Whether the toolstack has just made the device's node."""
-        return self._own() is S.INITIALISING
+    @property
+    def closed(self) -> bool:
+        """Whether it was released, and its node says so."""
+        return not self.tracked and self.leaving and self._own() is S.CLOSED
 
-    def find(self) -> bool:
-        """Whether the device's node is there, is whole, and is this backend's to serve; then it is tracked."""
-        store, directory = self._store, self._directory
+    def track(self) -> bool:
+        """Open the device if its node is whole; once released, only if that node was made anew. Whether it is open."""
+        store, directory, own = self._store, self._directory, self._own()
+        if self.leaving and not (own is S.INITIALISING and self._online()):
+            if own is S.CLOSING:  # a toolstack asks for what is closed already
+                self._take_owed()
+            return False
         whole = store.read(f"{directory}/frontend") == self._frontend.encode() and (
             nodes.parse_uuid(store.read(f"{directory}/uuid")) is not None
         )
-        if not whole or self._own() is S.UNKNOWN:
+        if not whole or own is S.UNKNOWN:
             return False
         self.tracked = True
         self.leaving = False
+        self._told_last = None
         self._step("backend_tracks")
         self._move(S.INIT_WAIT, frm=tuple(s for s in S if s is not S.UNKNOWN), online=True)
         self._write_version()
@@ -114,19 +120,19 @@ class BackendDevice:
             self._told_last = found
             self.journal.step("backend_looks")
 
-    def close_again(self) -> bool:
-        """Answer a toolstack that asks for what is closed already; whether it does."""
-        asked = self._own() is S.CLOSING
-        if asked:
-            self.retire()
-        return asked
-
     def retire(self) -> None:
-        """Close the device although nobody asked for it."""
-        if self.tracked and not self.leaving:
+        """Close the device, if it is open, although nobody asked for it."""
+        if not self.tracked:
+            return
+        if not self.leaving:
             self._step("backend_retires")
         self.leaving = True
         self._take_owed()
+
+    def release(self) -> None:
+        """The device, which is closed, is open no longer."""
+        self.tracked = False
+        self._step("backend_releases_device")
 
     def _take_owed(self) -> None:
         for name, step, picks in self._owed():
