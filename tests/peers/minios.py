@@ -195,7 +195,9 @@ class Backend:
             return
         self._list.append(one)
         self._list.sort(key=lambda each: (each.domain, each.handle))
-        self._machine.tried("watch", path=f"{front}/state", token=f"{front}/state")
+        if not self._machine.tried("watch", path=f"{front}/state", token=f"{front}/state"):
+            self._list.remove(one)
+            return
         self._machine.ask("opened", domain=domain, handle=handle)
 
     def _move(self, one: Tpmif, state: int) -> bool:

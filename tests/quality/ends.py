@@ -320,6 +320,30 @@ PLANTED = {
         DEVICE,
         (" or not self._online()", ""),
     ),
+    "a-device-is-online-unless-it-says-no": _backend(
+        "C1",
+        "reject/online-removed",
+        DEVICE,
+        (
+            'self._store.read(f"{self._directory}/online") == b"1"',
+            'self._store.read(f"{self._directory}/online") != b"0"',
+        ),
+    ),
+    "a-closed-device-is-opened-again-although-it-is-not-online": _backend(
+        "E24",
+        "reject/device-not-online-before-start",
+        DEVICE,
+        ("not (own is S.INITIALISING and self._online())", "own is not S.INITIALISING"),
+    ),
+    "a-device-that-cannot-be-watched-is-served": _backend(
+        "E28",
+        "reject/watch-fails",
+        BACKEND,
+        (
+            "                    device.retire()\n                else:\n",
+            "                    device.look()\n                else:\n",
+        ),
+    ),
     "a-frontend-that-is-destroyed-is-unseen": _backend(
         "b11",
         "accept/destroy-while-serving",

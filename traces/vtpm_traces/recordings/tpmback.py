@@ -313,7 +313,7 @@ class _Reader(Reader):
             directory=directory,
             be=xenbus_state(get(served.back + "/state")),
             be_v2=get(served.back + "/feature-protocol-v2") == "1",
-            online=directory and get(served.back + "/online") != "0",
+            online=get(served.back + "/online") == "1",  # libxl writes 1 or 0; a missing node is 0 to Linux
             complete=bool(get(served.back + "/frontend")) and is_uuid(get(served.back + "/uuid")),
             has_uuid=is_uuid(get(served.back + "/uuid")),
             fe=xenbus_state(get(front + "/state")),
