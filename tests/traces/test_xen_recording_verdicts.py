@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from vtpm_model.device import LINUX
+from vtpm_traces.files import BadInput
 from vtpm_traces.recordings.xen import read_contents, read_sources
 from vtpm_traces.recordings.xen_verdict import (
     FolderVerdict,
@@ -91,6 +93,41 @@ def test_a_folder_without_a_device_is_empty_and_accepted(tmp_path: Path) -> None
     assert verdict.empty
     assert verdict.accepted
     assert as_document(verdict)["devices"] == []
+
+
+def told_of(folder: Path, document: object) -> FolderVerdict:
+    (folder / "backend.jsonl").write_bytes(gzip.decompress((RECORDED / "h1-fast/backend-canned.jsonl.gz").read_bytes()))
+    (folder / "recording.json").write_text(json.dumps(document))
+    return judge_folder(folder)
+
+
+SAYS = {"schema": "vtpm-recording/1", "what": "a connection"}
+
+
+@pytest.mark.parametrize("system", ["device", "device.linux"])
+def test_a_folder_says_what_a_frontend_is_held_against(tmp_path: Path, system: str) -> None:
+    (device,) = told_of(tmp_path, {**SAYS, "frontends": {"1": system}}).devices
+    assert (device.outcome, device.accepted_by) == (Outcome.ACCEPTED, system)
+
+
+def test_what_keeps_no_rule_is_not_judged(tmp_path: Path) -> None:
+    assert told_of(tmp_path, {**SAYS, "frontends": {"1": None}}).empty
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ({**SAYS, "schema": "vtpm-recording/2", "frontends": {}}, "schema vtpm-recording/2 is not known here"),
+        ([], "schema None is not known here"),
+        (SAYS, "'frontends' is a required property"),
+        ({**SAYS, "frontends": {"1": "ring"}}, "'ring' is not one of"),
+        ({**SAYS, "frontends": {"one": "device"}}, "'one' does not match"),
+        ({**SAYS, "frontends": {}, "by": "me"}, "'by' was unexpected"),
+    ],
+)
+def test_a_folder_that_says_what_cannot_be_is_refused(tmp_path: Path, document: object, why: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(why)):
+        told_of(tmp_path, document)
 
 
 def test_the_kept_table_says_what_is_found() -> None:

@@ -14,7 +14,7 @@ from tests.xen.rig import CONSOLES, TRACE, Step, tell
 
 from vtpm_traces.files import BadInput
 from vtpm_traces.recordings.xen import TOLD, read_folder
-from vtpm_traces.recordings.xen_verdict import judge_device, specification
+from vtpm_traces.recordings.xen_verdict import judge_device, judged_devices
 from vtpm_traces.schema import RECORDING
 from vtpm_traces.verdict import Outcome
 
@@ -34,8 +34,8 @@ class Part:
     booted: Sizes
     begins: Sizes
     ends: Sizes
-    frontends: dict[int, str] = field(default_factory=dict)
-    """By its domains that have a vTPM, the system that what they do is held against."""
+    frontends: dict[int, str | None] = field(default_factory=dict)
+    """By its domains that have a vTPM, the system that what they do is held against; None: they keep no rule."""
     beyond: dict[int, str] = field(default_factory=dict)
     """Domains that met what the specification does not have: the line at which it must refuse them."""
 
@@ -91,13 +91,12 @@ def judge(folder: Path, part: Part, started: float) -> list[Step]:
     except BadInput as error:
         return [Step("recordings", f"{part.scenario} was recorded", 0.0, LIMIT, "", str(error))]
     steps = []
-    for device in recording.devices:
+    for device, spec in judged_devices(recording):
         title = f"{part.scenario}: {device.title}"
         if time.monotonic() - started > LIMIT:
             steps.append(Step("recordings", title, 0.0, LIMIT, "", "no time was left for it"))
             continue
         began = time.monotonic()
-        spec = specification(recording, device)
         verdict = judge_device(device, spec=spec)
         refusal = verdict.refused or verdict.verdict
         places = "; ".join(str(stuck.origin) for stuck in refusal.stuck) or refusal.reason

@@ -54,8 +54,8 @@ class Rig:
     steps: list[Step] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     memory: dict[str, Memory] = field(default_factory=dict)
-    frontends: dict[int, str] = field(default_factory=dict)
-    """By a scenario's domains that have a vTPM, the system of the specification that what they do is held against."""
+    frontends: dict[int, str | None] = field(default_factory=dict)
+    """By the domains of a scenario that have a vTPM, the system that they are held against; None: they keep no rule."""
     beyond: dict[int, str] = field(default_factory=dict)
     """Of those, the ones that met what the specification does not have: the line at which it must refuse them."""
     _deadline: float = 0.0

@@ -183,6 +183,14 @@ def linux(_: Report) -> Outcome:
     return Outcome(checked.figures, checked.shortfalls)
 
 
+def xen(_: Report) -> Outcome:
+    """Judge every kept recording of our own backend on real Xen anew, and compare with the kept table."""
+    from vtpm_traces.recordings.xen_verdict import check_recordings
+
+    checked = check_recordings("xen")
+    return Outcome(checked.figures, checked.shortfalls)
+
+
 def teeth(_: Report) -> Outcome:
     """Spoil a sample of the lines of real recordings anew, and compare with the kept table of what was noticed."""
     from vtpm_traces.recordings.xen_bites import check_teeth
@@ -246,6 +254,7 @@ PARTS: Final = (
     Part("readings", "do the formulas say what the model does?", readings),
     Part("defects", "does each known mistake break the fact that it should?", Command(("defects",), _reproduced)),
     Part("linux", "are the recordings of Linux on Xen judged as the table says, each of them explained?", linux),
+    Part("xen", "are the recordings of our own backend on Xen runs of the specification, as the table says?", xen),
     Part("teeth", "are spoilt recordings of Linux (3 of 14 devices so far) noticed as the table says?", teeth),
     Part("traces", "do the kept traces tell the model from all its mutants?", Command(("trace", "pin", *BUT), _pinned)),
     Part("tis", "are recordings of a TPM's registers judged as the table says, each refusal explained?", tis),

@@ -76,8 +76,8 @@ class FolderRecording:
     devices: list[DeviceRecording] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
-    frontends: dict[int, str] = field(default_factory=dict)
-    """By a frontend's domain, the system that it is held against, where that is told."""
+    frontends: dict[int, str | None] = field(default_factory=dict)
+    """By a frontend's domain, the system that it is held against, where that is told. None: it keeps to none."""
 
 
 def read_folder(folder: Path) -> FolderRecording:
@@ -89,7 +89,7 @@ def read_folder(folder: Path) -> FolderRecording:
     return recording
 
 
-def _frontends(told: Path) -> dict[int, str]:
+def _frontends(told: Path) -> dict[int, str | None]:
     """What a folder says of its frontends."""
     if not told.exists():
         return {}

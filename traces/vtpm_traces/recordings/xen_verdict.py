@@ -1,20 +1,20 @@
 """The verdicts on a folder that was recorded on a real Xen system: one for each recorder, frontend domain and device.
 
-What Linux, libxl and xenstored did must be a run of the true model with Linux' frontend (with our own or a hostile one,
-where the folder tells so). The recordings' own backend
+What Linux, libxl and xenstored did must be a run of the true model with Linux' frontend, or with our own where the
+folder tells so; what it says that nobody vouches for is not judged. The recordings' own backend
 was a quick one: what it did is held against the true model too; where that refuses, the variant `recorder-backend` is
 asked for a run, and each step of it that a fact forbids is listed with its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vtpm_model.core import Actor, Fact, Kind, Spec, Step
-from vtpm_model.device import DEVICE, HOSTILE, LINUX
+from vtpm_model.device import DEVICE, LINUX
 from vtpm_model.recorder import RECORDER
 from vtpm_traces.files import read_json
 from vtpm_traces.observe import Origin
@@ -28,8 +28,9 @@ from vtpm_traces.verdict import Outcome, Taken, Verdict
 
 BOUNDS = Bounds(nodes=150_000, each=50, hidden=(256,))
 
-FRONTENDS: Mapping[str, Spec[Any]] = {spec.name: spec for spec in (LINUX, DEVICE, HOSTILE)}
-"""The systems that a folder may say of a frontend: one for each kind of frontend."""
+FRONTENDS: Mapping[str, Spec[Any]] = {spec.name: spec for spec in (LINUX, DEVICE)}
+"""The systems that a folder may name for a frontend: the device with Linux' frontend, and with one that meets every
+obligation, as ours should."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +88,16 @@ class FolderVerdict:
 def judge_folder(folder: Path, *, bounds: Bounds = BOUNDS) -> FolderVerdict:
     """Read a folder and judge each of its devices. Raises BadInput if it is no recording."""
     recording: FolderRecording = read_folder(folder)
-    devices = tuple(
-        judge_device(device, spec=specification(recording, device), bounds=bounds) for device in recording.devices
-    )
+    devices = tuple(judge_device(device, spec=spec, bounds=bounds) for device, spec in judged_devices(recording))
     return FolderVerdict(recording.folder, tuple(recording.files), devices, tuple(recording.remarks))
 
 
-def specification(recording: FolderRecording, device: DeviceRecording) -> Spec[Any]:
-    """What a device of a folder is held against."""
-    return FRONTENDS[recording.frontends.get(device.device.domain, LINUX.name)]
+def judged_devices(recording: FolderRecording) -> Iterator[tuple[DeviceRecording, Spec[Any]]]:
+    """The devices of a folder that are judged, each with what it is held against."""
+    for device in recording.devices:
+        system = recording.frontends.get(device.device.domain, LINUX.name)
+        if system is not None:
+            yield device, FRONTENDS[system]
 
 
 def judge_device(seen: DeviceRecording, *, spec: Spec[Any] = LINUX, bounds: Bounds = BOUNDS) -> DeviceVerdict:
