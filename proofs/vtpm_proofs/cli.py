@@ -15,6 +15,7 @@ SUB_COMMANDS: Final = {
     "defects": ("defects", "defects"),
     "trace": ("trace", "app"),
     "conform": ("conform", "conform"),
+    "sut": ("sut", "sut"),
     "cite": ("cite", "cite"),
     "list": ("catalog", "list_"),
     "explain": ("catalog", "explain"),

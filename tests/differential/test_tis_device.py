@@ -29,14 +29,14 @@ def test_programs_are_explained(family: Family) -> None:
 
 def test_the_programs_are_run_on_several_machines_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
     tpm_machine.required()
-    assert main(["3", "--first", "7", "--tpm", "2.0", "--machines", "2"]) == 0
+    assert main(["3", "--first", "7", "--family", "2.0", "--machines", "2"]) == 0
     told = capsys.readouterr()
     assert told.out.startswith("TPM 2.0: programs 7 to 9 of 50 accesses, 0 differences, ")
     assert told.err.startswith("TPM 2.0: 3 of 3 programs, ")
 
 
 @pytest.mark.parametrize(
-    "wrong", [["0"], ["-1"], ["--machines", "0"], ["--first", "x"], ["--tpm", "1.3"]], ids=" ".join
+    "wrong", [["0"], ["-1"], ["--machines", "0"], ["--first", "x"], ["--family", "1.3"]], ids=" ".join
 )
 def test_wrong_use_is_refused(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:

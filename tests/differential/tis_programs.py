@@ -1,6 +1,6 @@
 """Random programs of register accesses, run on QEMU's TPM and held against the model of its device.
 
-    python -m tests.differential.tis_programs [PROGRAMS] [--first 0] [--tpm 1.2] [--machines 2]
+    python -m tests.differential.tis_programs [PROGRAMS] [--first 0] [--family 1.2] [--machines 2]
 
 Each program begins after a reset of the machine and makes 50 accesses: reads and writes of every width and offset that
 the specification names, of all localities, stray or in the order in which a driver makes them. One thing is avoided,
@@ -235,11 +235,11 @@ def main(arguments: list[str]) -> int:
     )
     options.add_argument("programs", nargs="?", type=_from(1), default=PROGRAMS, help="of each family; %(default)s")
     options.add_argument("--first", type=_from(0), default=0, help="the number of the first one; %(default)s")
-    options.add_argument("--tpm", choices=[one.value for one in Family], help="of this family alone")
+    options.add_argument("--family", choices=[one.value for one in Family], help="of this family alone")
     options.add_argument("--machines", type=_from(1), default=os.cpu_count(), help="that run at once; %(default)s")
     told = options.parse_args(arguments)
     seeds = range(told.first, told.first + told.programs)
-    families = [one for one in Family if told.tpm in (None, one.value)]
+    families = [one for one in Family if told.family in (None, one.value)]
     try:
         return 1 if sum(run(family, seeds, told.machines) for family in families) else 0
     except MachineError as error:

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 from vtpm_proofs.cli import app
 from vtpm_traces import schema
+from vtpm_traces.conform.campaign import Campaign
+from vtpm_traces.conform.trial import Ended, Verdict
 
 VTPM = str(Path(sys.executable).with_name("vtpm"))
 BACKEND = (VTPM, "sut", "backend")
@@ -86,10 +88,8 @@ def test_a_failure_is_shrunk_and_the_command_that_repeats_it_does(tmp_path: Path
 
 
 def test_the_command_that_repeats_a_run_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from vtpm_traces.conform import campaign
-
-    sane = campaign.Ended("sanity/before", campaign.Verdict.SUCCESS)
-    monkeypatch.setattr(campaign.Campaign, "_sanity", lambda self, when: sane)
+    sane = Ended("sanity/before", Verdict.SUCCESS)
+    monkeypatch.setattr(Campaign, "_sanity", lambda self, when: sane)
     (tmp_path / "idle subject.py").write_text(command(IDLE)[-1])
     subject = [sys.executable, str(tmp_path / "idle subject.py")]
     result = run("--runs", 20, "--only", "random/*", "--seed", 8, "--no-shrink", subject=subject)

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from tests.quality.ends import PLANTED
 
-from vtpm_traces.conform.campaign import Campaign, Verdict, kept
+from vtpm_traces.conform.campaign import Campaign
+from vtpm_traces.conform.trial import Verdict, kept_scripts
 
 RANDOM_RUNS = 100
 """Runs of a campaign that follow the kept scripts; each planted end must be found among them all."""
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str], say: Callable[[str], object] = sys.stdout.wri
     if unknown:
         sys.stderr.write(f"no end is planted as {', '.join(unknown)}; there are {', '.join(PLANTED)}\n")
         return 2
-    say(f"{len(kept('backend'))} kept scripts for a backend, {len(kept('frontend'))} for a frontend; ")
+    say(f"{len(kept_scripts('backend'))} kept scripts for a backend, {len(kept_scripts('frontend'))} for a frontend; ")
     say(f"{RANDOM_RUNS} random runs after them, seed {SEED}; {SECONDS:g} s\n")
     found = most = 0
     with ProcessPoolExecutor(os.cpu_count()) as pool:

@@ -7,7 +7,8 @@ import pytest
 from tests.quality.ends import PLANTED, changed
 from tests.quality.hunt import command, main
 
-from vtpm_traces.conform.campaign import Campaign, Verdict
+from vtpm_traces.conform.campaign import Campaign
+from vtpm_traces.conform.trial import Verdict
 
 SAMPLE = sorted(PLANTED)[::4]
 

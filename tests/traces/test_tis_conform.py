@@ -1,20 +1,29 @@
-"""`vtpmspec conform --end tis-driver`: our driver conforms; drivers that break rules, or the protocol, are told."""
+"""`vtpmspec conform` of a TIS driver and of a TPM behind the TIS: ours conform, and what breaks the rules is told."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from tests.peers import tpm_machine
 
 from vtpm_model.tis import TIS
-from vtpm_traces.conform import tis_device
+from vtpm_traces.conform import tis_device, tis_nonsense, tis_program
+from vtpm_traces.conform.script import parse
+from vtpm_traces.conform.tis_device import TooLong
 from vtpm_traces.conform.tis_driver import ERRORS, runs
+from vtpm_traces.conform.trial import kept_scripts
+from vtpm_traces.files import BadInput
 
 OURS = [sys.executable, "-m", "vtpm_impl.cli", "sut", "tis-driver"]
+QEMUS = [sys.executable, "-m", "vtpm_impl.cli", "sut", "tis-device"]
+MODELS = [sys.executable, "-m", "vtpm_proofs.cli", "sut", "tis-device"]
 
 SUBJECT = """
 import json, sys
@@ -30,13 +39,19 @@ while True:
 """A driver that does one thing only, whatever the command."""
 
 
-def conform(*arguments: str, subject: list[str]) -> tuple[int, str]:
+def conform(*arguments: object, subject: list[str], end: str = "tis-driver") -> tuple[int, str]:
     """Run the command to its end; its exit code and all that it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "vtpm_proofs.cli", "conform", "--end", "tis-driver", *arguments, "--", *subject],
-        capture_output=True, text=True, timeout=100, check=False,
+        [sys.executable, "-m", "vtpm_proofs.cli", "conform", "--end", end, *map(str, arguments), "--", *subject],
+        capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
+
+
+def told(*arguments: object, subject: list[str], end: str = "tis-driver") -> tuple[int, Any]:
+    """The same, with what it tells as data; it may say more beside it."""
+    code, said = conform("--json", *arguments, subject=subject, end=end)
+    return code, json.JSONDecoder().raw_decode(said)[0]
 
 
 def odd(tmp_path: Path, does: str) -> list[str]:
@@ -46,14 +61,17 @@ def odd(tmp_path: Path, does: str) -> list[str]:
 
 
 def test_our_driver_conforms() -> None:
-    code, said = conform(
-        "--json", "--only", "accept/[qbt]*", "--only", "reject/*-quick-0", "--only", "reject/bad*", "--only",
+    code, document = told(
+        "--only", "accept/[qbt]*", "--only", "reject/*-quick-0", "--only", "reject/bad*", "--only",
         "seized/quick-0", "--runs", "3", "--only", "random/*", subject=OURS,
     )  # fmt: skip
-    told = json.loads(said)
-    assert (code, told["name"], told["end"]) == (0, "xen-vtpm", "tis-driver")
-    assert {run["verdict"] for run in told["runs"]} == {"success"}
-    assert len(told["runs"]) == 3 + 19 + 1 + 1 + 3
+    assert (code, document["holds"]) == (0, True)
+    assert document["subject"] == {"name": "xen-vtpm", "end": "tis-driver", "command": OURS}
+    assert {run["verdict"] for run in document["runs"]} == {"success"}
+    assert document["counts"] == {
+        "sanity": {"success": 2}, "accept": {"success": 3}, "reject": {"success": 20},
+        "seized": {"success": 1}, "random": {"success": 3},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -76,18 +94,20 @@ def test_a_driver_that_does_something_else_does_not(tmp_path: Path, does: str, s
         does += '; ask(do="result", ok=False, error="Absent", text="no")'
     code, said = conform("--only", "reject/tiny-quick-0", subject=odd(tmp_path, does))
     assert code == 1, said
-    assert "accept/quick-0: failure: " in said
+    assert "sanity/before: failure: " in said
     assert sentence in said, said
-    assert "0     1        0" in said  # what comes after the sanity run is skipped
+    # what comes after the sanity run is skipped
+    assert ["reject", "0", "1", "0", "0", "0"] in [line.split() for line in said.splitlines()]
 
 
 @pytest.mark.parametrize(
     ("arguments", "subject", "code", "error"),
     [
         ([], ["/nothing"], 2, "/nothing does not start"),
-        (["--timeout", "0.2"], ["cat"], 1, "the subject does not do what the protocol says: it said nothing for 0.2 s"),
-        ([], ["echo", "{}"], 1, "the subject does not do what the protocol says: it says"),
-        (["--sarif", "x"], ["cat"], 2, "are for a frontend or a backend"),
+        (["--timeout", "0.2"], ["cat"], 1, "the subject does not introduce itself: it said nothing for 0.2 s"),
+        ([], ["echo", "{}"], 1, "the subject does not introduce itself: it says"),
+        (["--script", "/nowhere.script"], OURS, 2, "is not a file"),
+        (["--only", "accept/nothing"], OURS, 2, "there are reject/*, accept/*, seized/*, random/NUMBER"),
     ],
 )
 def test_what_cannot_be_judged_is_told(arguments: list[str], subject: list[str], code: int, error: str) -> None:
@@ -109,15 +129,22 @@ def test_every_fault_is_met() -> None:
     assert len({run.name for run in runs(2)}) == len(list(runs(2)))
 
 
-def test_qemus_tpm_conforms() -> None:
+@pytest.mark.parametrize("options", [["--family", "1.2"], ["--family", "2.0"]], ids=["TPM 1.2", "TPM 2.0"])
+def test_qemus_tpm_conforms(options: list[str]) -> None:
     tpm_machine.required()
-    done = subprocess.run(
-        [sys.executable, "-m", "vtpm_proofs.cli", "conform", "--end", "tis-device", "--runs", "4", "--timeout", "60",
-         "--json", "--", sys.executable, "-m", "vtpm_impl.cli", "sut", "tis-device"],
-        capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    told = json.loads(done.stdout)
-    assert (done.returncode, [run["verdict"] for run in told["runs"]]) == (0, ["success"] * 4), done.stderr
+    code, document = told("--runs", 4, "--timeout", 60, subject=[*QEMUS, *options], end="tis-device")
+    assert code == 0, document
+    assert document["counts"]["random"] == {"success": 4}
+    assert len(document["runs"]) == 2 + len(kept_scripts("tis-device")) + 4
+
+
+@pytest.mark.parametrize("options", [[], ["--seed", "3"], ["--family", "2.0", "--seed", "4"]], ids=" ".join)
+def test_the_device_that_the_model_is_conforms(options: list[str]) -> None:
+    code, document = told("--runs", 60, subject=[*MODELS, *options], end="tis-device")
+    assert code == 0, document
+    assert document["subject"]["name"] == "tis.device"
+    assert {run["verdict"] for run in document["runs"]} == {"success"}
+    assert len(document["runs"]) == 2 + len(kept_scripts("tis-device")) + 60
 
 
 DEVICE = """
@@ -135,15 +162,162 @@ while True:
 
 @pytest.mark.parametrize(
     ("value", "sentence"),
-    [("0", "is not what the specification allows"), ("-1", "a value of"), ("'x'", "a value of")],
+    [
+        ("0", "is not what the specification allows"),
+        ("-1", "a value of"),
+        ("'x'", "a value of"),
+        ("True", "a value of"),
+    ],
 )
 def test_a_device_that_is_no_tpm_does_not(tmp_path: Path, value: str, sentence: str) -> None:
     script = tmp_path / "device.py"
     script.write_text(DEVICE.format(value=value))
+    code, said = conform("--runs", 3, subject=[sys.executable, str(script)], end="tis-device")
+    assert code == 1
+    assert sentence in said
+
+
+# -------------------------------------------------------------------------------------------- what is made of a failure
+
+BELIEVES = f"""
+import json, subprocess, sys
+real = subprocess.Popen({OURS!r}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def ask(**request):
+    print(json.dumps(request), flush=True)
+    return json.loads(sys.stdin.readline())
+for line in real.stdout:
+    wish = ask(**json.loads(line))
+    while wish.get("event") == "command" and wish["data"] == {tis_nonsense.COMMANDS[1]!r}:
+        read = [ask(do="read", offset=0x1024, width=32)["value"] for _ in range(100)]
+        if 0xC400 in read:
+            ask(do="result", ok=True, data="00c40000006300000000")
+        else:
+            ask(do="result", ok=False, error="TimedOut", text="no")
+        wish = ask(do="wait")
+    real.stdin.write(json.dumps(wish) + "\\n")
+    real.stdin.flush()
+"""
+"""Our driver, but for one command: if the FIFO ever reads a certain value, the response is shorter than it says."""
+
+FORGETS = """
+import sys
+from vtpm_traces.conform import tis_model
+class Forgets(tis_model.ModelDevice):
+    def read(self, offset, width):
+        value = super().read(offset, width)
+        return value & ~0x10 if offset & 0xFFF == 0 and width == 8 else value
+tis_model.serve(Forgets(), sys.stdin.buffer, sys.stdout.buffer)
+"""
+"""A device that never shows that a locality has been seized."""
+
+
+def subject(tmp_path: Path, text: str) -> list[str]:
+    script = tmp_path / "subject.py"
+    script.write_text(text)
+    return [sys.executable, str(script)]
+
+
+def left(said: str) -> list[str]:
+    """The lines of the script that was left over."""
+    return [line.strip() for line in said.splitlines() if line.startswith("    ")]
+
+
+def repeated(said: str) -> tuple[int, str]:
+    """What comes of the command that is said to repeat the failure."""
+    words = shlex.split(next(line for line in said.splitlines() if line.startswith("to repeat it: ")))
+    assert words[3:5] == ["vtpmspec", "conform"]
     done = subprocess.run(
-        [sys.executable, "-m", "vtpm_proofs.cli", "conform", "--end", "tis-device", "--runs", "3", "--timeout", "60",
-         "--", sys.executable, str(script)],
-        capture_output=True, text=True, timeout=100, check=False,
+        [sys.executable, "-m", "vtpm_proofs.cli", *words[4:]], capture_output=True, text=True, timeout=200, check=False
+    )
+    return done.returncode, done.stdout
+
+
+def test_a_random_run_that_a_driver_fails_is_shrunk_kept_and_repeated(tmp_path: Path) -> None:
+    odd = subject(tmp_path, BELIEVES)
+    code, said = conform(
+        "--only", "random/2", "--seed", 3, "--keep", tmp_path / "kept", "--junit", tmp_path / "junit.xml",
+        "--sarif", tmp_path / "sarif.json", subject=odd,
+    )  # fmt: skip
+    assert code == 1
+    assert "random/2: each read gives anything, drawn with seed 3" in said
+    lines = left(said)
+    assert lines[0] == f"command 1 {tis_nonsense.COMMANDS[1]}"
+    assert [line.split()[:3] for line in lines[1:]] == [["value", "0x24", "0xc400"]]
+    assert repeated(said)[0] == 1
+    assert ElementTree.parse(tmp_path / "junit.xml").getroot()[0].attrib["failures"] == "1"
+    finding = json.loads((tmp_path / "sarif.json").read_text())["runs"][0]["results"][0]
+    assert finding["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].endswith("/tis_nonsense.py")
+    code, said = conform("--script", tmp_path / "kept" / "random-2.script", subject=odd)
+    assert (code, "a response of 10 bytes that says it has 99" in said) == (1, True)
+
+
+def test_a_random_run_that_a_device_fails_is_shrunk_kept_and_repeated(tmp_path: Path) -> None:
+    odd = subject(tmp_path, FORGETS)
+    code, said = conform("--only", "random/*", "--runs", 30, "--keep", tmp_path / "kept", subject=odd, end="tis-device")
+    assert code == 1
+    assert repeated(said)[0] == 1
+    lines = left(said)
+    assert len(lines) <= 6
+    assert lines[-1].startswith("read ")
+    script = next((tmp_path / "kept").glob("*.script"))
+    code, said = conform("--script", script, subject=odd, end="tis-device")
+    assert (code, "is not what the specification allows" in said) == (1, True)
+    trace = script.with_suffix(".trace")
+    done = subprocess.run(
+        [sys.executable, "-m", "vtpm_proofs.cli", "trace", "validate", "--format", "tis-trace", str(trace)],
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert sentence in done.stderr
+    assert f"{trace.name}:" in done.stdout
+
+
+def test_a_known_deviation_of_a_device_is_a_success_and_a_stale_one_a_failure(tmp_path: Path) -> None:
+    known = {"runs": ["accept/seizure"], "shows": "is not what", "rows": ["A6"], "why": "it never shows a seizure"}
+    file = tmp_path / "known.json"
+    file.write_text(json.dumps({"schema": "vtpm-deviations/1", "subject": "forgets", "deviations": [known]}))
+    options = ("--only", "accept/*", "--deviations", file)
+    code, document = told(*options, subject=subject(tmp_path, FORGETS), end="tis-device")
+    assert (code, document["counts"]["accept"]["known deviations"]) == (0, 1)
+    code, document = told(*options, subject=MODELS, end="tis-device")
+    assert (code, document["stale_deviations"]) == (1, [known])
+
+
+@pytest.mark.parametrize(
+    ("end", "line", "expected"),
+    [
+        (tis_program, "read 8", "meant are read BITS OFFSET [TIMES], write"),
+        (tis_program, "read 7 0x0", "7: accesses have 8, 16, 32 bits"),
+        (tis_program, "read 8 0x5000", "0x5000 is no number"),
+        (tis_program, "read 32 0xfff", "leave the page of a locality"),
+        (tis_program, "read 8 0x0 1000000", "1000000 is no number"),
+        (tis_program, "write 8 0x0", "meant are"),
+        (tis_program, "write 8 0x0 256", "256 is no number"),
+        (tis_program, "await 8 0x0 -1", "-1 is no number"),
+        (tis_nonsense, "command 5 00c1", "5 is no number"),
+        (tis_nonsense, "command 0 0", "two hexadecimal digits for each byte are meant"),
+        (tis_nonsense, "value 0x1000 0", "0x1000 is no number"),
+        (tis_nonsense, "value 0 0x100000000", "is no number"),
+        (tis_nonsense, "value 0", "meant are command LOCALITY HEX and value"),
+    ],
+)
+def test_a_line_that_means_nothing_is_refused_with_its_place(end: Any, line: str, expected: str) -> None:
+    with pytest.raises(BadInput, match="here:2: ") as refused:
+        parse("here", ["# something", line], end.parse_line)
+    assert expected in str(refused.value)
+
+
+def test_a_script_of_reads_is_read_in_its_order_and_its_last_value_stays() -> None:
+    device = tis_nonsense.Nonsense(["value 0x18 0x190 2", "command 2 00c1", "value 0x18 0x80", "value 0 0xa1"])
+    assert device.commands == [(2, b"\x00\xc1")]
+    assert [device.read(0x2018, 32) for _ in range(4)] == [0x190, 0x190, 0x80, 0x80]
+    assert [device.read(0x0, 8), device.read(0x1000, 8), device.read(0x24, 32)] == [0xA1, 0xA1, 0xFFFFFFFF]
+    device.most = 7
+    with pytest.raises(TooLong):
+        device.read(0, 8)
+
+
+def test_random_scripts_are_the_same_again_and_can_be_read() -> None:
+    for end in (tis_nonsense, tis_program):
+        assert end.draw(3, 4) == end.draw(3, 4) != end.draw(4, 4)
+        script = end.draw(0, 0)
+        assert parse(script.name, script.lines, end.parse_line).lines == script.lines

@@ -15,6 +15,7 @@ from vtpm_impl.commands.tis_sut import TIS_ENDS, tis_sut
 from vtpm_impl.commands.xenstore import FALLS_SHORT, WRONG_USE
 from vtpm_impl.engines import EngineError
 from vtpm_impl.ring.frontend import RingError
+from vtpm_impl.tpm.family import Family
 from vtpm_impl.xen.platform import PlatformError
 from vtpm_impl.xen.sut.link import PROTOCOL, Link, LinkLost
 from vtpm_impl.xen.sut.platform import SutPlatform
@@ -42,6 +43,9 @@ def sut(
     tis: Annotated[
         str | None, typer.Option("--tis", metavar="WHERE", help="The device's registers; else QEMU makes one.")
     ] = None,
+    family: Annotated[
+        Family | None, typer.Option("--family", help="The device that QEMU makes; else a TPM 1.2.")
+    ] = None,
 ) -> None:
     """Be a frontend or a backend that a harness tests, speaking the protocol vtpm-sut/1.
 
@@ -50,15 +54,19 @@ def sut(
 
     Example: vtpm sut frontend
 
+    Example: vtpm sut tis-device --family 2.0
+
     Example: vtpm sut tis-device --tis qtest:/run/qtest.sock
     """
+    if end not in (*ENDS, *TIS_ENDS):
+        _wrong_use(f"{end!r} is no end of a device: {', '.join((*ENDS, *TIS_ENDS))} are meant")
+    if end != "tis-device" and not (tis is None and family is None):
+        _wrong_use(f"--tis and --family are for tis-device, and not for a {end}")
+    if tis is not None and family is not None:
+        _wrong_use("--family is for a device that QEMU makes, and --tis names one that there is")
     if end in TIS_ENDS:
-        tis_sut(end, tis)
+        tis_sut(end, tis, family or Family.TPM_1_2)
         return
-    if end not in ENDS or tis is not None:
-        told = f"--tis {tis}: it is for tis-device" if end in ENDS else f"{end!r} is no end of a device"
-        typer.echo(f"vtpm: {told}: {', '.join((*ENDS, *TIS_ENDS))} are meant", err=True)
-        raise typer.Exit(WRONG_USE)
     while True:
         # each conversation in a process of its own, which is all that there is to forget
         child = os.fork()
@@ -67,6 +75,11 @@ def sut(
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code != _AGAIN:
             raise typer.Exit(code if code >= 0 else FALLS_SHORT)
+
+
+def _wrong_use(why: str) -> NoReturn:
+    typer.echo(f"vtpm: {why}", err=True)
+    raise typer.Exit(WRONG_USE)
 
 
 def _converse(end: str) -> int:

@@ -1,4 +1,4 @@
-"""`vtpmspec conform`: hold anybody's frontend or backend against the specification, through the protocol vtpm-sut/1."""
+"""`vtpmspec conform`: hold anybody's frontend, backend, TIS driver or TPM behind a TIS against the specification."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from vtpm_proofs.commands.systems import FALLS_SHORT, wrong_use
 
 if TYPE_CHECKING:
-    from vtpm_traces.conform.campaign import Campaign, Ended
     from vtpm_traces.conform.deviations import Deviation
+    from vtpm_traces.conform.trial import Ended, Trial
 
 ENDS: Final = ("frontend", "backend")
 TIS_ENDS: Final = ("tis-driver", "tis-device")
@@ -54,23 +54,20 @@ def conform(
     Example: vtpmspec conform --end tis-driver -- vtpm sut tis-driver
     """
     from vtpm_proofs.report import verdicts
-    from vtpm_traces.conform.campaign import Campaign, Verdict
+    from vtpm_traces.conform.campaign import Campaign
     from vtpm_traces.conform.deviations import read as read_deviations
     from vtpm_traces.conform.script import read as read_script
     from vtpm_traces.conform.subject import CannotStart, Fault
+    from vtpm_traces.conform.tis_campaign import DeviceCampaign, DriverCampaign
+    from vtpm_traces.conform.trial import Verdict
     from vtpm_traces.files import BadInput
 
-    if end in TIS_ENDS:
-        from vtpm_proofs.commands.conform_tis import conform_tis
-
-        if script or deviations or keep or junit or sarif:
-            raise wrong_use("--script, --deviations, --keep, --junit and --sarif are for a frontend or a backend")
-        conform_tis(end, command, number=runs, seed=seed, only=only or (), patience=timeout, as_json=as_json)
-        return
-    if end and end not in ENDS:
+    if end and end not in (*ENDS, *TIS_ENDS):
         raise wrong_use(f"--end {end!r}; {', '.join((*ENDS, *TIS_ENDS))} is meant")
+    kinds: dict[str, type[Trial[Any]]] = {"tis-driver": DriverCampaign, "tis-device": DeviceCampaign}
+    kind = kinds.get(end, Campaign)
     try:
-        campaign = Campaign(
+        campaign = kind(
             command,
             seed=seed,
             runs=runs,
@@ -78,7 +75,7 @@ def conform(
             only=tuple(only or ()),
             deviations=tuple(one for path in deviations or () for one in read_deviations(path)),
             shrink=shrink,
-            scripts=tuple(read_script(path) for path in script or ()),
+            scripts=tuple(read_script(path, kind.parse_line) for path in script or ()),
         )
         began = time.monotonic()
         ended = _played(campaign, end)
@@ -87,8 +84,8 @@ def conform(
     except Fault as fault:
         typer.echo(f"vtpmspec: the subject does not introduce itself: {fault}", err=True)
         raise typer.Exit(FALLS_SHORT) from None
-    if only and len(ended) == SANITIES:
-        raise wrong_use(f"--only {' '.join(only)}: no run is called so; there are accept/*, reject/* and random/NUMBER")
+    if only and all(one.kind == "sanity" for one in ended):
+        raise wrong_use(f"--only {' '.join(only)}: no run is called so; there are {_kinds(campaign)}")
     seconds = time.monotonic() - began
     stale = campaign.stale(ended)
     holds = not stale and all(one.verdict in (Verdict.SUCCESS, Verdict.SKIP) for one in ended)
@@ -99,7 +96,7 @@ def conform(
         if sarif is not None:
             sarif.write_text(verdicts.sarif(campaign, ended), encoding="utf-8")
         if keep is not None:
-            _keep(keep, ended)
+            _keep(keep, campaign.suffix, ended)
     except OSError as error:
         raise wrong_use(f"{error.filename}: {error.strerror}") from None
     if as_json:
@@ -110,12 +107,13 @@ def conform(
         raise typer.Exit(FALLS_SHORT)
 
 
-SANITIES: Final = 2
-"""Runs that there are in any case: one before all others, one after."""
+def _kinds(campaign: Trial[Any]) -> str:
+    kept = dict.fromkeys(run.partition("/")[0] for run in campaign.kept())
+    return ", ".join((*(f"{kind}/*" for kind in kept), "random/NUMBER"))
 
 
-def _played(campaign: Campaign, end: str) -> list[Ended]:
-    from vtpm_traces.conform.campaign import Verdict
+def _played(campaign: Trial[Any], end: str) -> list[Ended]:
+    from vtpm_traces.conform.trial import Verdict
 
     found: list[Ended] = []
     spoke = time.monotonic()
@@ -131,7 +129,7 @@ def _played(campaign: Campaign, end: str) -> list[Ended]:
     return found
 
 
-def _keep(folder: Path, ended: Sequence[Ended]) -> None:
+def _keep(folder: Path, suffix: str, ended: Sequence[Ended]) -> None:
     """Write the shrunk script and the log of each failure; the log is one that `vtpmspec trace validate` reads."""
     for one in ended:
         if one.sentence and one.lines:
@@ -139,22 +137,23 @@ def _keep(folder: Path, ended: Sequence[Ended]) -> None:
             name = re.sub(r"[^A-Za-z0-9.-]", "-", one.run)
             head = (f"# {one.doc}", f"# {one.run}: {ascii(one.sentence)[1:-1]}")
             (folder / f"{name}.script").write_text("".join(f"{line}\n" for line in (*head, *one.lines)), "utf-8")
-            (folder / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in one.log), "utf-8")
+            (folder / f"{name}{suffix}").write_text("".join(f"{line}\n" for line in one.log), "utf-8")
 
 
-def _repeat(campaign: Campaign, run: str) -> str:
+def _repeat(campaign: Trial[Any], run: str) -> str:
     """The command that repeats a run."""
-    words = ["vtpmspec", "conform", "--only", run]
+    end = ["--end", campaign.end] if campaign.end in TIS_ENDS else []
+    words = ["vtpmspec", "conform", *end, "--only", run]
     if run.startswith("random/"):
         words += ["--seed", str(campaign.seed)]
     return shlex.join([*words, "--", *campaign.command])
 
 
-def _show(campaign: Campaign, ended: Sequence[Ended], stale: Sequence[Deviation], seconds: float) -> None:
+def _show(campaign: Trial[Any], ended: Sequence[Ended], stale: Sequence[Deviation], seconds: float) -> None:
     from rich.table import Table
 
     from vtpm_proofs.report.console import console
-    from vtpm_traces.conform.campaign import Verdict, counts
+    from vtpm_traces.conform.trial import Verdict, counts
 
     out = console()
     for one in ended:

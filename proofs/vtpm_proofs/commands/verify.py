@@ -209,21 +209,19 @@ PATIENCE: Final = 20.0
 
 def conform(report: Report) -> Outcome:
     """Play kept and random runs to our own frontend, backend and TIS driver, as subjects like any other."""
-    from vtpm_proofs.commands.conform_tis import DRIVER, Told, played
-    from vtpm_traces.conform.campaign import Campaign, Verdict
+    from vtpm_traces.conform.campaign import Campaign
+    from vtpm_traces.conform.tis_campaign import DriverCampaign
+    from vtpm_traces.conform.trial import Trial, Verdict
 
     figures: Counter[str] = Counter()
     shortfalls: list[str] = []
-
-    def ended(one: Told) -> None:
-        report(f"{DRIVER}: {one.run}")
-        figures.update({f"{DRIVER} runs": 1, one.verdict: 1})
-        if one.verdict != Verdict.SUCCESS.value:
-            shortfalls.append(f"vtpm sut {DRIVER}: {one.run}: {one.verdict}: {one.sentence}")
-
-    played(["vtpm", "sut", DRIVER], nonsense=RANDOM_RUNS, only=(), patience=PATIENCE, report=ended)
-    for end in ("backend", "frontend"):
-        for one in Campaign(["vtpm", "sut", end], runs=RANDOM_RUNS).play():
+    campaigns: dict[str, Trial[Any]] = {
+        "tis-driver": DriverCampaign(["vtpm", "sut", "tis-driver"], runs=RANDOM_RUNS, patience=PATIENCE),
+        "backend": Campaign(["vtpm", "sut", "backend"], runs=RANDOM_RUNS),
+        "frontend": Campaign(["vtpm", "sut", "frontend"], runs=RANDOM_RUNS),
+    }
+    for end, campaign in campaigns.items():
+        for one in campaign.play():
             report(f"{end}: {one.run}")
             figures.update({f"{end} runs": 1, one.verdict.value: 1})
             if one.verdict is not Verdict.SUCCESS:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 from xml.etree import ElementTree
 
-from vtpm_traces.conform.campaign import Campaign, Ended, Verdict, counts
 from vtpm_traces.conform.deviations import Deviation
+from vtpm_traces.conform.trial import Ended, Trial, Verdict, counts
 
 SCHEMA: Final = "vtpmspec/conform/1"
 
 
 def document(
-    campaign: Campaign, ended: Sequence[Ended], stale: Sequence[Deviation], *, holds: bool, seconds: float
+    campaign: Trial[Any], ended: Sequence[Ended], stale: Sequence[Deviation], *, holds: bool, seconds: float
 ) -> dict[str, Any]:
     """All of it as data; a run that failed with the lines of its script and its log."""
     return {
@@ -42,7 +42,7 @@ def _deviation(one: Deviation) -> dict[str, Any]:
     return {"runs": list(one.runs), "shows": one.shows, "rows": list(one.rows), "why": one.why}
 
 
-def junit(campaign: Campaign, ended: Sequence[Ended], stale: Sequence[Deviation]) -> str:
+def junit(campaign: Trial[Any], ended: Sequence[Ended], stale: Sequence[Deviation]) -> str:
     """One test case a run, and one for each deviation that no longer shows."""
     root = ElementTree.Element("testsuites", name="vtpmspec conform")
     failed = [one for one in ended if one.verdict is Verdict.FAILURE]
@@ -71,7 +71,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
-def sarif(campaign: Campaign, ended: Sequence[Ended]) -> str:
+def sarif(campaign: Trial[Any], ended: Sequence[Ended]) -> str:
     """The failures, in SARIF 2.1.0: a rule for each run, located at its script."""
     failed = [one for one in ended if one.verdict is Verdict.FAILURE]
     run = {
@@ -96,7 +96,5 @@ def sarif(campaign: Campaign, ended: Sequence[Ended]) -> str:
     return json.dumps({"$schema": schema, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
 
 
-def _where(campaign: Campaign, ended: Ended) -> dict[str, Any]:
-    drawn = "traces/vtpm_traces/conform/draw.py"
-    file = f"traces/scripts/{campaign.end}/{ended.run}.script" if ended.kind in ("accept", "reject") else drawn
-    return {"artifactLocation": {"uri": file}, "region": {"startLine": 1}}
+def _where(campaign: Trial[Any], ended: Ended) -> dict[str, Any]:
+    return {"artifactLocation": {"uri": campaign.source(ended.run)}, "region": {"startLine": 1}}

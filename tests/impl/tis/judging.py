@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from vtpm_impl.tis.driver import Driver
 from vtpm_impl.tis.errors import TisError
 from vtpm_traces.conform.tis_device import Clock, TooLong
-from vtpm_traces.conform.tis_driver import Failed, Port, Transmitter, runs
+from vtpm_traces.conform.tis_driver import Failed, Port, Transmitter, plays, runs
+from vtpm_traces.conform.tis_nonsense import draw
 
 Make = Callable[[Port, Clock], Driver]
 
@@ -35,5 +36,8 @@ def judge(make: Make, *, seeds: int = 2) -> Iterator[str]:
     def transmitter(port: Port, clock: Clock) -> Transmitter:
         return InProcess(make(port, clock))
 
-    for run in runs(seeds, 40 * seeds):
+    for number in range(40 * seeds):
+        script = draw(0, number)
+        yield from (f"{script.name}: {wrong}" for wrong in plays(transmitter, lines=script.lines))
+    for run in runs(seeds):
         yield from (f"{run.name}: {wrong}" for wrong in run.play(transmitter))

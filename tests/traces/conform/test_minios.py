@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from vtpm_model.minios import MINIOS
-from vtpm_traces.conform.campaign import Campaign, Verdict, kept
+from vtpm_traces.conform.campaign import Campaign
 from vtpm_traces.conform.deviations import read
 from vtpm_traces.conform.judge import READERS
 from vtpm_traces.conform.player import Player
+from vtpm_traces.conform.trial import Verdict, kept_scripts
 from vtpm_traces.recordings.script import entries_of
 from vtpm_traces.search import explain
 
@@ -40,7 +41,7 @@ def test_it_does_what_its_variant_of_the_model_does(end: str) -> None:
     campaign.end = end
     told = 0
     with Player(campaign.command) as player:
-        for run in kept(end):
+        for run in kept_scripts(end):
             script = campaign.script(run)
             conversation = player.play(script)
             # when its domain dies nothing is left to be told; of time and of failing watches the variant knows nothing
@@ -56,4 +57,4 @@ def test_it_does_what_its_variant_of_the_model_does(end: str) -> None:
                 verdict = explain(MINIOS, recording)
                 assert verdict.accepted, (recording.title, verdict.stuck)
                 told += 1
-    assert told > len(kept(end)) // 2
+    assert told > len(kept_scripts(end)) // 2

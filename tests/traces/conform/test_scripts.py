@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from tests.traces.conform.subjects import command
 
-from vtpm_traces.conform.campaign import SANITY, kept
+from vtpm_traces.conform.campaign import SANITY
 from vtpm_traces.conform.draw import draw
 from vtpm_traces.conform.player import Player
 from vtpm_traces.conform.script import Deliver, Notify, Script, parse, parse_line, read
 from vtpm_traces.conform.shrink import shrunk
+from vtpm_traces.conform.trial import kept_scripts
 from vtpm_traces.conform.words import WORDS
 from vtpm_traces.files import BadInput
 from vtpm_traces.recordings.script import Run, Set
@@ -73,7 +74,7 @@ def test_too_many_lines_are_too_many(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ENDS)
 def test_every_kept_script_says_what_it_is_and_ends_at_rest(end: str) -> None:
-    names = kept(end)
+    names = kept_scripts(end)
     assert SANITY in names
     docs = set()
     for name in names:
@@ -85,7 +86,7 @@ def test_every_kept_script_says_what_it_is_and_ends_at_rest(end: str) -> None:
 
 
 def test_every_word_is_used_by_a_kept_script_or_a_drawn_one() -> None:
-    scripts = [read(data("scripts", end, f"{name}.script")) for end in ENDS for name in kept(end)]
+    scripts = [read(data("scripts", end, f"{name}.script")) for end in ENDS for name in kept_scripts(end)]
     scripts += [draw(end, 0, number) for end in ENDS for number in range(30)]
     used = {line.split()[0] for script in scripts for line in script.lines}
     assert used >= {*WORDS, "set", "rm", "page", "notify", "kick", "init", "shutdown", "close", "cmd", "run", "deliver"}

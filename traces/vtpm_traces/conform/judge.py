@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from vtpm_model.driven import DRIVEN
 from vtpm_traces.conform.player import Conversation
+from vtpm_traces.conform.trial import Judged
 from vtpm_traces.observe import Recording
 from vtpm_traces.recordings import tpmback, tpmfront
 from vtpm_traces.recordings.script import Entry, Malformed, entries_of
@@ -20,19 +20,6 @@ READERS: Final[Mapping[str, Callable[[tuple[Entry, ...], str, str], Mapping[Any,
 }
 FORMATS: Final[Mapping[str, str]] = {"backend": "tpmback-script", "frontend": "tpmfront-script"}
 """What `vtpmspec trace validate` calls the log of such a subject."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What is wrong with a conversation: nothing, if `sentence` is empty.
-
-    `kind` is alike for failures of the same sort. `undecided`: nobody knows, as a bound of the search was hit.
-    """
-
-    sentence: str = ""
-    kind: str = ""
-    line: int = 0  # of the log
-    undecided: bool = False
 
 
 def judge(conversation: Conversation, name: str) -> Judged:

@@ -24,7 +24,8 @@ A line that starts with `#` is for people; the first one says in a sentence what
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -108,15 +109,15 @@ def _amid(rest: str) -> Amid:
     lines = tuple((words, step) for words, step in steps if not isinstance(step, Deliver | Amid | Run | Pass))
     if len(lines) < len(steps):
         raise BadInput(f"{shown(line)} cannot be amid other things")
-    return Amid(None if count == ANY else _number(count, 10_000), lines)
+    return Amid(None if count == ANY else number(count, 10_000), lines)
 
 
 def _parse_words(line: str) -> Played:
     match line.split():
         case ["notify", domain, port]:
-            return Notify(_number(domain, 32751), _number(port, 0xFFFF_FFFF))
+            return Notify(number(domain, 32751), number(port, 0xFFFF_FFFF))
         case ["deliver", count]:
-            return Deliver(_number(count, 10_000))
+            return Deliver(number(count, 10_000))
         case ["run"]:
             return Run(None)
         case ["notify" | "deliver" | "run", *_]:
@@ -124,14 +125,17 @@ def _parse_words(line: str) -> Played:
     return parse_step(line)
 
 
-def _number(text: str, largest: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= largest):
+def number(text: str, largest: int) -> int:
+    """A number in decimal, or in hexadecimal after 0x, of at most 32 bits. Raises BadInput."""
+    digits = re.fullmatch("0x([0-9a-f]{1,8})|([0-9]{1,10})", text)
+    value = largest + 1 if digits is None else int(digits[1] or digits[2], 16 if digits[1] else 10)
+    if value > largest:
         raise BadInput(f"{shown(text)} is no number from 0 to {largest}")
-    return int(text)
+    return value
 
 
-def parse(name: str, lines: Iterable[str]) -> Script:
-    """A script of these lines. Raises BadInput, which names the line."""
+def parse(name: str, lines: Iterable[str], check: Callable[[str], object] = parse_line) -> Script:
+    """A script of these lines, each of which is one to `check`. Raises BadInput, which names the line."""
     doc = ""
     words: list[str] = []
     for number, line in enumerate(lines, 1):
@@ -142,7 +146,7 @@ def parse(name: str, lines: Iterable[str]) -> Script:
         if not text.strip():
             continue
         try:
-            parse_line(text)
+            check(text)
         except BadInput as error:
             raise BadInput(f"{name}:{number}: {error}") from None
         words.append(text)
@@ -151,6 +155,6 @@ def parse(name: str, lines: Iterable[str]) -> Script:
     return Script(name, doc, tuple(words))
 
 
-def read(path: Path) -> Script:
+def read(path: Path, check: Callable[[str], object] = parse_line) -> Script:
     """The script in a file, named after it. Raises BadInput."""
-    return parse(path.name.removesuffix(".script"), read_text(path, LIMITS).splitlines())
+    return parse(path.name.removesuffix(".script"), read_text(path, LIMITS).splitlines(), check)

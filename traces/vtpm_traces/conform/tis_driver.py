@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -20,10 +20,10 @@ from vtpm_traces.conform.tis_device import (
     D,
     Device,
     Fault,
-    Havoc,
     Nature,
     TooLong,
 )
+from vtpm_traces.conform.tis_nonsense import Nonsense
 
 NATURES: Final = {
     "quick": Nature(),
@@ -82,7 +82,7 @@ class Transmitter(Protocol):
         """The response. Raises Failed, and the Fault of a subject that breaks the protocol."""
 
 
-Port = Device | Havoc
+Port = Device | Nonsense
 """Registers and a clock."""
 
 MakeDriver = Callable[[Port, Clock], Transmitter]
@@ -123,25 +123,21 @@ def longest(size: int, response: int = 4096) -> float:
     return waits + 0.1 + 20_000 * BUS
 
 
-def runs(seeds: int = 1, nonsense: int = 40, *, slow: bool = True) -> Iterator[Run]:
-    """All runs, with so many seeds of each, and so many of nonsense. `slow`: on devices that want many looks, too."""
-    natures = {name: nature for name, nature in NATURES.items() if slow or not nature.late}
+def runs(seeds: int = 1) -> Iterator[Run]:
+    """All runs but the random ones, with so many seeds of each."""
     yield Run("reject/bad-commands", "what is no whole command reaches no register", _contract)
-    for seed in range(nonsense):
-        yield Run(f"random/{seed}", "each read gives anything", partial(_havoc, seed=seed))
     for seed in range(seeds):
-        for name, nature in natures.items():
+        for name, nature in NATURES.items():
             play = partial(_benign, nature=nature, seed=seed)
             yield Run(_name("accept", name, seed), f"a device that keeps the rules: {name}", play)
         for fault in (*ERRORS, Fault.GARBLED_ONCE):
             for name in ("quick", "small and slow"):
-                if name in natures and (fault, name) != (Fault.EXPECTS_LESS, "quick"):  # which nobody can see
-                    play = partial(_broken, fault=fault, nature=natures[name], seed=seed)
+                if (fault, name) != (Fault.EXPECTS_LESS, "quick"):  # which nobody can see
+                    play = partial(_broken, fault=fault, nature=NATURES[name], seed=seed)
                     yield Run(_name("reject", f"{fault.name.lower()} {name}", seed), f"{fault.value}: {name}", play)
         for name in ("quick", "any burst"):
-            if name in natures:
-                play = partial(_seized, nature=natures[name], seed=seed)
-                yield Run(_name("seized", name, seed), f"the TPM is seized before many an access in turn: {name}", play)
+            play = partial(_seized, nature=NATURES[name], seed=seed)
+            yield Run(_name("seized", name, seed), f"the TPM is seized before many an access in turn: {name}", play)
 
 
 def _name(kind: str, what: str, seed: int) -> str:
@@ -283,12 +279,12 @@ def _seized(make: MakeDriver, *, nature: Nature, seed: int) -> Iterator[str]:
         yield from map(str, device.wrong)
 
 
-def _havoc(make: MakeDriver, *, seed: int) -> Iterator[str]:
+def plays(make: MakeDriver, *, lines: Sequence[str]) -> Iterator[str]:
     """Whatever is read: an end in time, with an error, or with what at least looks like a whole response."""
-    device = Havoc(seed)
+    device = Nonsense(lines)
     driver = make(device, device.clock)
-    for mark in range(2):
-        got = _attempt(device, driver, command(64, mark), mark)
+    for locality, asked in device.commands:
+        got = _attempt(device, driver, asked, locality)
         if isinstance(got, str) and got.startswith("wrong"):
             yield got
         elif isinstance(got, bytes) and not 10 <= len(got) == int.from_bytes(got[2:6], "big") <= 4096:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -10,9 +11,13 @@ from vtpm_traces.conform.subject import Garbage, Subject
 from vtpm_traces.conform.tis_device import Clock, TooLong
 from vtpm_traces.conform.tis_driver import Failed, Port
 from vtpm_traces.files import shown
+from vtpm_traces.recordings.tis_trace import line_of, text_of
 
 PROTOCOL: Final = "vtpm-tis/1"
 END: Final = "tis-driver"
+
+KEPT: Final = 2000
+"""Accesses of a run that are kept, the last ones."""
 
 PAUSES: Final = 20_000
 """Pauses that no driver needs for one command."""
@@ -30,6 +35,8 @@ class DriverProcess:
         self._patience = patience
         self._subject: Subject | None = None
         self._last: DriverSubject | None = None
+        self.log: deque[str] = deque(maxlen=KEPT)
+        """The accesses that were made, as `vtpmspec trace` reads them; who wants those of one run clears it before."""
         self.name = ""
 
     def __enter__(self) -> Self:
@@ -57,7 +64,7 @@ class DriverProcess:
         """A new driver; in a new process if the last one is still busy with a command. Raises Fault."""
         if self._last is not None and self._last.busy:
             self.stop()
-        self._last = DriverSubject(self.meet(), port, clock)
+        self._last = DriverSubject(self.meet(), port, clock, self.log)
         return self._last
 
     def stop(self) -> None:
@@ -71,8 +78,8 @@ class DriverProcess:
 class DriverSubject:
     """One driver, whose registers and whose time are here."""
 
-    def __init__(self, subject: Subject, port: Port, clock: Clock) -> None:
-        self._subject, self._port, self._clock = subject, port, clock
+    def __init__(self, subject: Subject, port: Port, clock: Clock, log: deque[str]) -> None:
+        self._subject, self._port, self._clock, self._log = subject, port, clock, log
         self.busy = False
         self._tell(event="reset")
         _wait_of(subject)
@@ -85,10 +92,13 @@ class DriverSubject:
         while (asked := self._subject.hear()).get("do") != "result":
             match asked:
                 case {"do": "read", "offset": int(offset), "width": int(width)} if _is_place(offset, width):
-                    self._tell(value=self._port.read(offset, width))
+                    value = self._port.read(offset, width)
+                    self._note(writes=False, width=width, offset=offset, value=value)
+                    self._tell(value=value)
                 case {"do": "write", "offset": int(offset), "width": int(width), "value": int(value)} if (
                     _is_place(offset, width) and 0 <= value < 1 << width
                 ):
+                    self._note(writes=True, width=width, offset=offset, value=value)
                     self._port.write(offset, width, value)
                     self._tell()
                 case {"do": "sleep", "us": int(us)} if 1 <= us < 1 << 32:
@@ -111,6 +121,9 @@ class DriverSubject:
             case {"ok": False, "error": str(kind), "text": str(text)}:
                 raise Failed(kind, text)
         raise Garbage(f"it says {shown(asked)} at the end of a command")
+
+    def _note(self, *, writes: bool, width: int, offset: int, value: int) -> None:
+        self._log.append(line_of(text_of(writes=writes, width=width // 8, offset=offset, value=value)))
 
     def _tell(self, **answer: Any) -> None:
         self._subject.say({"ok": True, "now": round(self._clock.now() * 1e6), **answer})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from vtpm_model.core import Spec
+from vtpm_model.core import Spec, replace
 from vtpm_model.tis_device import (
+    BUFFER,
     DATA_AVAIL,
     QEMU,
     STS,
@@ -28,6 +29,9 @@ SPECIFICATIONS: Mapping[str, tuple[Spec[Any], bool]] = {TIS_DEVICE.name: (TIS_DE
 
 SHORTEST = 10
 
+BEGINNINGS = 3
+"""Writes to STS of which each may have been the last one before a response, or before it was asked for again."""
+
 
 @dataclass(frozen=True)
 class Access:
@@ -46,6 +50,15 @@ class Reset:
     """The machine was reset."""
 
     origin: Origin
+
+
+class Identity(NamedTuple):
+    """The registers of a device that are its own: INT_VECTOR, DID_VID, RID and INTF_CAPABILITY."""
+
+    vector: int
+    identity: int
+    revision: int
+    capability: int
 
 
 @dataclass(frozen=True)
@@ -73,17 +86,23 @@ def aligned(offset: int, width: int) -> Iterator[tuple[int, int]]:
         offset += part
 
 
-def judge(title: str, accesses: Sequence[Access | Reset]) -> Found:
-    """Hold a run of accesses, which begins after a reset, against each specification."""
-    return Found(title, len(accesses), {name: explained_by(name, title, accesses) for name in SPECIFICATIONS})
+def judge(title: str, accesses: Sequence[Access | Reset], identity: Identity | None = None) -> Found:
+    """Hold a run of accesses, which begins after a reset, against each specification. `identity`: else it is QEMU's."""
+    verdicts = {name: explained_by(name, title, accesses, identity) for name in SPECIFICATIONS}
+    return Found(title, len(accesses), verdicts)
 
 
-def explained_by(name: str, title: str, accesses: Sequence[Access | Reset]) -> Verdict:
+def explained_by(
+    name: str, title: str, accesses: Sequence[Access | Reset], identity: Identity | None = None
+) -> Verdict:
     """Hold a run of accesses against one specification, as those of a TPM 1.2 or, failing that, of a TPM 2.0."""
     spec, one_fifo = SPECIFICATIONS[name]
     tried = []
     for family_2 in (False, True):
-        tried.append(explain(spec, _recording(title, accesses, device(family_2=family_2, one_fifo=one_fifo))))
+        start = device(family_2=family_2, one_fifo=one_fifo)
+        if identity is not None:
+            start = replace(start, **identity._asdict())
+        tried.append(explain(spec, _recording(title, accesses, start)))
         if tried[-1].accepted:
             return tried[-1]
     return max(tried, key=_reached)
@@ -133,20 +152,26 @@ def _recalls(state: Device) -> Iterable[Any]:
 
 
 def _lengths(accesses: Sequence[Access | Reset]) -> tuple[int, ...]:
-    """Lengths that a response may have had: burst counts that were read with dataAvail, and lengths in headers."""
+    """Lengths that a response may have had: by headers, whole or in part, and by burst counts.
+
+    Where a write to STS began a response anew it is not asked whether it did: what was read since each of the last
+    few writes is taken for the beginning of one. Before the first byte of a response, ones are read.
+    """
     found = {SHORTEST}
-    read = b""
+    begun: dict[int, list[bytes]] = {}  # by locality
     for access in accesses:
         if isinstance(access, Reset) or access.value is None:
             continue
-        if access.writes:
-            read = b""
-        elif is_fifo(access.offset):
-            read += access.value.to_bytes(4, "little")[: fifo_bytes(access.offset, access.width)]
-            if len(read) >= 6:
-                found.add(int.from_bytes(read[2:6], "big"))
-        elif access.offset & ~3 == STS:
+        since = begun.setdefault(access.locality, [b""])
+        if access.writes and access.offset & ~3 == STS:
+            begun[access.locality] = [*since[-BEGINNINGS:], b""]
+        elif not access.writes and is_fifo(access.offset):
+            read = access.value.to_bytes(4, "little")[: fifo_bytes(access.offset, access.width)]
+            begun[access.locality] = since = [(each + read).lstrip(b"\xff") for each in since]
+            # of a header that was read in part, the longest response is not refused for a burst count
+            found |= {int.from_bytes(each[2:6].ljust(4, b"\xff"), "big") for each in since if len(each) > 2}
+        elif not access.writes and access.offset & ~3 == STS:
             word = access.value << 8 * (access.offset - STS)
             if word & DATA_AVAIL or access.offset != STS:
-                found.add(word >> 8 & 0xFFFF)
-    return tuple(sorted(length for length in found if SHORTEST <= length <= 4096))
+                found |= {(word >> 8 & 0xFFFF) + len(each) for each in since}
+    return tuple(sorted({min(length, BUFFER) for length in found if length >= SHORTEST}))

@@ -44,3 +44,13 @@ def read_tis_trace(path: Path) -> list[Access | Reset]:
         origin = Origin(str(path), number, line.strip())
         found.append(Access(origin, kind == "write", place >> 12, place & 0xFFF, width, value))
     return found
+
+
+def text_of(*, writes: bool, width: int, offset: int, value: int) -> str:
+    """An access of so many bytes as a trace has it; `offset` counts from the first page."""
+    return f"{'write' if writes else 'read'}.{width}({offset:#010x}) = {value:#010x}"
+
+
+def line_of(text: str) -> str:
+    """The line of a trace with such a text."""
+    return f"tpm_tis_mmio_{text.partition('.')[0]:5} {text}"
