@@ -302,14 +302,22 @@ def backend_fetches(s: R, permitted: bool) -> R:
     return replace(s, ready=False, acking=page.state == CANCEL)
 
 
-@action(by=BACKEND, owed=True, cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.VTPM_ERROR_RESPONSE))
+@action(
+    by=BACKEND,
+    owed=True,
+    cites=(sources.TPMIF_REQUEST_AND_RESPONSE, sources.TPMIF_CANCEL, sources.VTPM_ERROR_RESPONSE),
+)
 def backend_refuses_request(s: R, permitted: bool, with_error: bool) -> R:
-    """The backend answers a request that it cannot serve, by a TPM error or by IDLE, without its engine."""
+    """The backend answers a request that it cannot serve, by a TPM error or by IDLE, without its engine.
+
+    A cancel that came since it looked does not keep it from answering, nor does whatever else a hostile frontend has
+    stored since: the page shows no locality, so any request may have been refused for its own.
+    """
     require(s.ready)
     require(negate(s.busy))
     require(negate(s.backend_owes_event))
     page = backend_page(s)
-    require(page.state == SUBMIT)
+    require(among(page.state, SUBMIT, CANCEL))
     require(refusable(page, permitted))
     after = replace(s, ready=False, backend_owes_event=True)
     if with_error:

@@ -20,8 +20,7 @@ from vtpm_impl.ring.frontend import Busy, Cancelled, FrontendRing, Malformed, To
 from vtpm_impl.ring.page import FRAME, capacity, data_offset
 from vtpm_model import ring as model
 from vtpm_model.core import Disabled, replace
-from vtpm_model.page import TPM_HEADER
-from vtpm_model.ring import CANCEL, FINISH, IDLE, SUBMIT, Ring, RingState
+from vtpm_model.ring import FINISH, IDLE, SUBMIT, Ring, RingState
 
 Sequence = tuple[tuple[Any, dict[str, Any]], ...]
 """Actions of the model with their picks."""
@@ -164,18 +163,6 @@ def replies(s: Ring, length: int, state: int, extra: int) -> Ring:
     answer = s.request if state == FINISH else s.page.answer
     page = replace(s.page, length=length, state=RingState(min(state, RingState.OTHER)), extra=extra, answer=answer)
     return replace(s, page=page, to_frontend=True)
-
-
-def refused(s: Ring) -> Ring:
-    """The backend answers what it has refused by an earlier look, over SUBMIT or CANCEL, as it answers what it served.
-
-    The model has the look and the answer as one step.
-    """
-    s = replace(s, ready=False)
-    if s.page.state not in (SUBMIT, CANCEL):
-        return s
-    page = replace(s.page, state=FINISH, length=TPM_HEADER, answer=s.page.request)
-    return replace(s, page=page, backend_owes_event=True)
 
 
 def raised(s: Ring) -> Ring:
@@ -411,7 +398,6 @@ class Rings(RuleBasedStateMachine):
     def backend_fetches(self, line: Line, data: st.DataObject) -> None:
         assert line.backend is not None
         meanwhile = self._meanwhile(line, data)
-        unsound = all(model.refusable(model.backend_page(s), True) for s in line.states)
         request = line.backend.fetch()
         if request is not None:
             assert len(request.command) <= capacity(request.extra)
@@ -425,8 +411,6 @@ class Rings(RuleBasedStateMachine):
                 for permitted in (True, False)
                 for with_error in (True, False)
             ]
-            if self._happened and unsound:
-                ways.append(((refused, {}),))
         self._compare(line, meanwhile, ways)
 
     def engine_answers(self, data: st.DataObject) -> None:
