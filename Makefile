@@ -46,6 +46,7 @@ soak: setup
 	$(BIN)/python -m tests.impl.xenbus.hardship --kills 500 --stores 1000000
 	$(BIN)/python -m tests.impl.tis.soak
 	$(BIN)/python -m tests.differential.tis_programs
+	$(BIN)/python -m tests.differential.tis_programs --family 1.2 --keep
 	$(BIN)/python -m tests.quality.hunt
 	$(BIN)/python -m tests.differential.soak
 	$(BIN)/vtpmspec conform --runs 20000 --seed $$(date +%s) -- $(BIN)/vtpm sut backend

@@ -6,25 +6,46 @@ import random
 import time
 
 import pytest
-from tests.differential.tis_programs import LENGTH, Program, difference, main
+from tests.differential.tis_programs import KEPT, LENGTH, RESET, Program, difference, main
+from tests.impl.tis.packets import PACKETS
 from tests.peers import tpm_machine
 
+from vtpm_impl.tis.driver import Driver
 from vtpm_impl.tis.errors import CarrierError
 from vtpm_impl.tis.qemu import Machine
 from vtpm_impl.tpm.family import Family
 from vtpm_model.tis_device import ACCESS, COMMAND_READY, DATA_FIFO, GO, REQUEST, STS
 
-PROGRAMS = {Family.TPM_1_2: 30, Family.TPM_2_0: 150}
+PROGRAMS = {(Family.TPM_1_2, RESET): 20, (Family.TPM_1_2, KEPT): 150, (Family.TPM_2_0, RESET): 150}
 """`make soak` runs 10 000 of each. A TPM 1.2 takes its time after a reset."""
 
 
-@pytest.mark.parametrize("family", Family, ids=lambda family: family.value)
-def test_programs_are_explained(family: Family) -> None:
+@pytest.mark.parametrize(
+    ("family", "tpm"),
+    PROGRAMS,
+    ids=[f"TPM {family.value}, {'kept' if tpm == KEPT else 'reset'}" for family, tpm in PROGRAMS],
+)
+def test_programs_are_explained(family: Family, tpm: tuple[str, ...]) -> None:
     tpm_machine.required()
-    with Machine(family) as machine:
-        for seed in range(PROGRAMS[family]):
+    with Machine(family, tpm=tpm) as machine:
+        for seed in range(PROGRAMS[family, tpm]):
             verdict = difference(machine, family, seed)
             assert verdict is None, verdict.stuck[0]
+
+
+@pytest.mark.parametrize(("tpm", "codes"), [(RESET, [0, 0]), (KEPT, [0, 0x26])], ids=["reset", "kept"])
+def test_a_reset_reaches_the_registers_and_a_tpm_that_is_not_kept(tpm: tuple[str, ...], codes: list[int]) -> None:
+    """TPM_Startup succeeds once after a reset of the TPM; else it comes at a wrong time, TPM_INVALID_POSTINIT."""
+    tpm_machine.required()
+    with Machine(Family.TPM_1_2, tpm=tpm) as machine:
+        found = []
+        for _ in codes:
+            response = Driver(machine).transmit(PACKETS[Family.TPM_1_2].startup)
+            found.append(int.from_bytes(response[6:10], "big"))
+            assert machine.read(ACCESS, 8) == 0xA1
+            machine.reset()
+            assert machine.read(ACCESS, 8) == 0x81
+        assert found == codes
 
 
 def test_the_programs_are_run_on_several_machines_and_counted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """Random programs of register accesses, run on QEMU's TPM and held against the model of its device.
 
-    python -m tests.differential.tis_programs [PROGRAMS] [--first 0] [--family 1.2] [--machines 2]
+    python -m tests.differential.tis_programs [PROGRAMS] [--first 0] [--family 1.2] [--machines 2] [--keep]
 
 Each program begins after a reset of the machine and makes 50 accesses: reads and writes of every width and offset that
 the specification names, of all localities, stray or in the order in which a driver makes them. One thing is avoided,
@@ -8,8 +8,9 @@ since it freezes QEMU: tpmGo for a command of less than ten bytes.
 
 A program takes 10 ms, and its reset 1 ms with a TPM 2.0 but 0.18 s of processor time with a TPM 1.2: whenever QEMU is
 reset it initialises swtpm, and the self-test of libtpms' TPM 1.2 makes a new RSA key of 2048 bits. Nothing waits, and a
-state that was stored before changes nothing; so as many machines work as there are processors. What was begun goes on
-with `--first`, the number of the first program.
+state that was stored before changes nothing. So as many machines work as there are processors; what was begun goes on
+with `--first`, the number of the first program; and with `--keep` only QEMU is reset, with its registers, and not swtpm
+behind them, so that a TPM 1.2 is as fast as the other one; what such a TPM answers depends on programs before.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event
+from typing import Final
 
 from vtpm_impl.tis.qemu import Machine, MachineError
 from vtpm_impl.tpm.family import Family
@@ -58,8 +60,15 @@ from vtpm_traces.verdict import Verdict
 LENGTH = 50
 PROGRAMS = 10_000
 
+RESET: Final = ("swtpm",)
+KEPT: Final = (sys.executable, "-m", "tests.peers.kept_tpm")
+"""What is the TPM: one that is reset with the machine, or one that is not."""
+
 PART = 50
 """Programs that one machine runs, which is then started anew."""
+
+PROGRESS: Final = 5.0
+"""Seconds between two words on how far the work is."""
 
 PLACES = (
     *(offset + at for offset in (ACCESS, INT_ENABLE, INT_VECTOR, INT_STATUS, INTF_CAPABILITY, STS) for at in range(4)),
@@ -190,10 +199,10 @@ def difference(machine: Machine, family: Family, seed: int) -> Verdict | None:
     return None if verdict.accepted else verdict
 
 
-def differences(family: Family, enough: Event, seeds: range) -> list[str]:
+def differences(family: Family, tpm: Sequence[str], enough: Event, seeds: range) -> list[str]:
     """Run the programs of these numbers on a machine of their own, until enough; a sentence for each difference."""
     found = []
-    with Machine(family) as machine:
+    with Machine(family, tpm=tpm) as machine:
         for seed in seeds:
             if enough.is_set():
                 break
@@ -203,7 +212,7 @@ def differences(family: Family, enough: Event, seeds: range) -> list[str]:
     return found
 
 
-def run(family: Family, seeds: range, machines: int) -> int:
+def run(family: Family, seeds: range, machines: int, tpm: Sequence[str] = RESET) -> int:
     """Run the programs of these numbers on so many machines at once, tell each difference, and count them."""
     began = time.monotonic()
     parts = [seeds[at : at + PART] for at in range(0, len(seeds), PART)]
@@ -211,12 +220,14 @@ def run(family: Family, seeds: range, machines: int) -> int:
     enough = Event()
     with ThreadPoolExecutor(machines) as pool:
         try:
-            for part, found in zip(parts, pool.map(partial(differences, family, enough), parts), strict=True):
+            spoke = began
+            for part, found in zip(parts, pool.map(partial(differences, family, tpm, enough), parts), strict=True):
                 different += len(found)
                 done += len(part)
                 sys.stdout.writelines(f"{one}\n" for one in found)
-                seconds = time.monotonic() - began
-                sys.stderr.write(f"TPM {family.value}: {done} of {len(seeds)} programs, {seconds:.0f} s\n")
+                if time.monotonic() - spoke > PROGRESS or done == len(seeds):
+                    spoke = time.monotonic()
+                    sys.stderr.write(f"TPM {family.value}: {done} of {len(seeds)} programs, {spoke - began:.0f} s\n")
         finally:
             enough.set()
             pool.shutdown(cancel_futures=True)
@@ -237,11 +248,13 @@ def main(arguments: list[str]) -> int:
     options.add_argument("--first", type=_from(0), default=0, help="the number of the first one; %(default)s")
     options.add_argument("--family", choices=[one.value for one in Family], help="of this family alone")
     options.add_argument("--machines", type=_from(1), default=os.cpu_count(), help="that run at once; %(default)s")
+    options.add_argument("--keep", action="store_true", help="reset QEMU and its registers, but not swtpm behind them")
     told = options.parse_args(arguments)
     seeds = range(told.first, told.first + told.programs)
+    tpm = KEPT if told.keep else RESET
     families = [one for one in Family if told.family in (None, one.value)]
     try:
-        return 1 if sum(run(family, seeds, told.machines) for family in families) else 0
+        return 1 if sum(run(family, seeds, told.machines, tpm) for family in families) else 0
     except MachineError as error:
         sys.stderr.write(f"tis_programs: {error}\n")
         return 1

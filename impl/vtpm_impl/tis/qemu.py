@@ -41,9 +41,21 @@ class Machine:
     thread that started them, whatever becomes of it.
     """
 
-    def __init__(self, family: Family = Family.TPM_1_2, *, base: int = BASE, patience: float = PATIENCE) -> None:
-        """Start nothing yet. `base`: where the port looks for the TPM; `patience`: seconds for one access."""
+    def __init__(
+        self,
+        family: Family = Family.TPM_1_2,
+        *,
+        base: int = BASE,
+        patience: float = PATIENCE,
+        tpm: Sequence[str] = ("swtpm",),
+    ) -> None:
+        """Start nothing yet.
+
+        `base`: where the port looks for the TPM; `patience`: seconds for one access; `tpm`: what is started with the
+        arguments of swtpm.
+        """
         self._family = family
+        self._tpm = tpm
         self._base = base
         self._patience = patience
         self._state = tempfile.TemporaryDirectory(prefix="vtpm")
@@ -74,7 +86,7 @@ class Machine:
             registers, qtest = _pair(stack)
             monitor, monitored = _pair(stack)
             self.tpm = _start(
-                stack, errors, (controlled,), ["swtpm", "socket", "--tpmstate", f"dir={self._state.name}",
+                stack, errors, (controlled,), [*self._tpm, "socket", "--tpmstate", f"dir={self._state.name}",
                 *(["--tpm2"] if self._family is Family.TPM_2_0 else []),
                 "--ctrl", f"type=unixio,clientfd={controlled.fileno()}"],
             )  # fmt: skip
