@@ -24,10 +24,11 @@ from tests.xen.scenarios.leaving import leaving
 from tests.xen.scenarios.migration import migration
 from tests.xen.scenarios.neighbours import neighbours
 from tests.xen.scenarios.ours import ours
+from tests.xen.scenarios.service import service
 from tests.xen.scenarios.tis import tis
 
 SCENARIOS: dict[str, Callable[[Rig], None]] = {
-    scenario.__name__: scenario for scenario in (boot, leaving, migration, neighbours, ours, tis, latency)
+    scenario.__name__: scenario for scenario in (boot, leaving, migration, neighbours, ours, service, tis, latency)
 }
 
 NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "swtpm": "swtpm", "apt-get": "apt", "dpkg-deb": "dpkg"}
