@@ -17,8 +17,8 @@ LOOKS_AGAIN = '"ev": "event".* "state": 2,'
 def service(rig: Rig) -> None:
     """Commands of 4 088 bytes, nr_extra_pages, vtpm frontend as a program; who is killed wakes the other end."""
     with rig.step("a backend is a service of domain 0", 60):
-        rig.service("backend-1", *SERVICE)
-        rig.says("backend-1", "domain 0 serves vTPMs with echo")
+        rig.service("backend", *SERVICE)
+        rig.says("backend", "domain 0 serves vTPMs with echo")
     guest = ours_up(rig, "vtpm=['backend=0']")
     with rig.step("commands of any size up to 4 088 bytes are carried", 90):
         rig.guest(guest, "open", timeout=rig.left())
@@ -35,11 +35,11 @@ def service(rig: Rig) -> None:
             rig.check(got == wanted, f"behind {extra} extra pages: {got}, not {wanted}")
     with rig.step("a service that is killed wakes its frontend: the kernel sends the event", 60):
         rig.guest(guest, "drain")
-        rig.dom0("stop", name="backend-1", number=signal.SIGKILL)
+        rig.dom0("stop", name="backend", number=signal.SIGKILL)
         got = rig.guest(guest, "await_event", timeout=rig.left())
         rig.check(got == {"came": True, "page": 2, "backend": "4"}, f"after the backend's end the frontend sees {got}")
     with rig.step("started again it serves the same connection", 60):
-        rig.service("backend-2", *SERVICE)
+        rig.service("backend", *SERVICE)
         got = rig.guest(guest, "transmit_sized", size=100)
         rig.check(got.get("echoed") is True, f"a command to the new service: {got}")
     with rig.step("the program `vtpm frontend` offers the TPM at a socket", 60):
@@ -50,10 +50,10 @@ def service(rig: Rig) -> None:
         rig.check(code == 0, f"the program ended with {code}")
     with rig.step("a program that is killed wakes its backend: the kernel sends the event", 60):
         rig.guest(guest, "start_program", command=tpm12.get_random(20))
-        beyond = rig.said("backend-2")
+        beyond = rig.said("backend")
         rig.guest(guest, "end_program", number=signal.SIGKILL)
-        rig.says("backend-2", LOOKS_AGAIN, beyond)
+        rig.says("backend", LOOKS_AGAIN, beyond)
     with rig.step("all is taken down without complaint", 60):
         rig.destroy("ours")
-        code = rig.dom0("stop", name="backend-2")
+        code = rig.dom0("stop", name="backend")
         rig.check(code == 0, f"the service ended with {code}")

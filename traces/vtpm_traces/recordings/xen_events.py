@@ -162,7 +162,14 @@ class Published:
     state: str
 
 
-Event: TypeAlias = Commit | Read | Watched | Fired | Mapped | Sampled | Commanded | Published
+@dataclass(frozen=True)
+class Restarted:
+    """The backend began again: what it was before has ended without a word."""
+
+    origin: Origin = field(compare=False)
+
+
+Event: TypeAlias = Commit | Read | Watched | Fired | Mapped | Sampled | Commanded | Published | Restarted
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from vtpm_traces.recordings.xen_events import (
     Published,
     Read,
     Remark,
+    Restarted,
     Sampled,
     Side,
     directory_of,
@@ -200,6 +201,7 @@ class _Reader:
         self.lines = lines
         self.domain: int | None = None
         self.served: dict[Device, _Served] = {}
+        self.there: set[Device] = set()  # of the devices, those whose directory has not been seen to go
         self.directories: dict[str, Place] = {}  # of devices, by path
         self.connecting: Device | None = None  # the device whose keys the backend has just read
         self.woken: Device | None = None  # the device whose event the backend is handling
@@ -254,12 +256,17 @@ class _Reader:
             refuse_unknown(line.fields["schema"], RECORDING, f"{line.origin.file}:{line.origin.line}")
         self.domain = line.number("domid", 0xFFFF)
         self.log.started |= not self.log.backend
+        self.served.clear()
+        self.connecting = self.woken = None
+        for device in sorted(self.there):
+            self.log.backend[device].append(Restarted(line.origin))
 
     def _watch(self, line: _Line) -> None:
         place = self._place(line)
         value = line.value("value")
         if place is not None:
             self._serve(place.device)
+            self._note_existence(place, value)
             read = Read(line.origin, Party.BACKEND, place.side, place.node, value, exact=False)
             self.log.backend[place.device].append(read)
         elif value is None:
@@ -292,8 +299,13 @@ class _Reader:
         value = line.value("value")
         if place.side is Side.BACKEND and place.node == "state" and value in _DISCONNECTED:
             self._serve(place.device).connected = False
+        self._note_existence(place, value)
         change = Change(line.origin, place.side, place.node, value)
         self.log.backend[place.device].append(Commit(line.origin, Party.BACKEND, (change,)))
+
+    def _note_existence(self, place: Place, value: str | None) -> None:
+        if place.side is Side.BACKEND and place.node in (DIRECTORY, "state"):
+            (self.there.discard if value is None else self.there.add)(place.device)
 
     def _frontend_state(self, line: _Line) -> None:
         place = self._device(line)

@@ -59,6 +59,7 @@ from vtpm_traces.recordings.xen_events import (
     Party,
     Published,
     Read,
+    Restarted,
     Sampled,
     Side,
     place_of,
@@ -340,6 +341,7 @@ class Reading:
     extras: set[int] = field(default_factory=lambda: {0})
     complete: set[bool] = field(default_factory=set)  # whether a uuid was read, where one was looked for
     cancels: bool = False  # a cancel was seen in the page
+    restarts: bool = False  # a log goes on after its backend had ended
     budget: Budget | None = None
     blocks: list[Block] = field(default_factory=lambda: [Block(of_page=False)])
     firsts: dict[str, list[int]] = field(default_factory=dict)
@@ -370,6 +372,8 @@ class Reading:
                 self.lengths.add(event.header.length)
                 self.extras.add(event.header.extra)
                 self.cancels = self.cancels or event.header.state == CANCEL
+            case Restarted():
+                self.restarts = True
             case Read(node="uuid"):
                 self.complete.add(event.value is not None)
             case _:
@@ -383,6 +387,7 @@ class Reading:
             hidden -= _ON_THE_RING  # nothing in the store asks for a request, and no source shows one
         if self.one_log:
             hidden -= _NOT_UNSEEN if self.cancels else _NOT_UNSEEN | _CANCELS
+            hidden |= {"backend_crashes"} if self.restarts else set()
         # What nobody measured may have had any length; one stands for all that were not seen.
         lengths = Candidates(tuple(sorted(self.lengths)))
         return Recording(
@@ -498,6 +503,8 @@ class Reading:
                 yield self._commanded(event)
             case Published():
                 yield from self._published(event)
+            case Restarted():
+                yield Happened(event.origin, (Call("backend_starts"),))
             case _:
                 return  # watches and their events: the model's are coalesced, xenstored's are not
 
