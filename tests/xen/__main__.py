@@ -41,9 +41,12 @@ def main() -> int:
     parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"any of {', '.join(SCENARIOS)}; without, all")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the logs of all domains in this folder")
     parser.add_argument("--patience", type=float, default=1.0, metavar="TIMES", help="multiply every time limit")
+    parser.add_argument("--within", type=float, default=60.0, metavar="MINUTES", help="for all scenarios together")
     asked = parser.parse_args()
     if not asked.patience > 0:
         parser.error(f"a patience of {asked.patience:g} is none; a number above 0 is meant, such as 3")
+    if not asked.within > 0:
+        parser.error(f"a run within {asked.within:g} minutes is none; a number above 0 is meant, such as 30")
     if unknown := [name for name in asked.scenario if name not in SCENARIOS]:
         parser.error(f"{unknown[0]!r} is no scenario; there are {', '.join(SCENARIOS)}")
     for program, package in NEEDED.items():
@@ -58,7 +61,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="xen-test") as scratch:
             folder = asked.keep.absolute() if asked.keep else Path(scratch)
             folder.mkdir(parents=True, exist_ok=True)
-            wrong = _run(built, folder, asked.scenario or list(SCENARIOS), asked.patience)
+            wrong = _run(built, folder, asked.scenario or list(SCENARIOS), asked.patience, asked.within)
     except PackagesMissing as error:
         tell(str(error))
         return 2
@@ -70,12 +73,12 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _run(built: images.Images, folder: Path, names: list[str], patience: float) -> list[str]:
+def _run(built: images.Images, folder: Path, names: list[str], patience: float, minutes: float) -> list[str]:
     """The scenarios that fell short."""
     wrong = []
     parts: list[Part] = []
     with Machine(built, folder) as machine:
-        rig = Rig(machine, patience)
+        rig = Rig(machine, patience, minutes * 60)
         try:
             rig.scenario = "machine"
             with rig.step("Xen and domain 0 are up", BOOT_LIMIT):
@@ -127,6 +130,8 @@ def _provenance() -> dict[str, str]:
     qemu = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
     version = qemu.splitlines()[0].removeprefix("QEMU emulator version ")
     told = {"qemu": version, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    if shutil.which("git") is None:
+        return told
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40"],
         cwd=images.PROJECT, capture_output=True, text=True, check=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import sys
 import time
@@ -50,6 +51,8 @@ class Rig:
     machine: Machine
     patience: float = 1.0
     """Each step may take so many times its limit, on a machine that has other things to do."""
+    within: float = math.inf
+    """Seconds for everything; what is left of them is all that any further step has."""
     scenario: str = ""
     steps: list[Step] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
@@ -58,6 +61,7 @@ class Rig:
     """By the domains of a scenario that have a vTPM, the system that they are held against; None: they keep no rule."""
     beyond: dict[int, str] = field(default_factory=dict)
     """Of those, the ones that met what the specification does not have: the line at which it must refuse them."""
+    _began: float = field(default_factory=time.monotonic)
     _deadline: float = 0.0
     _found: list[str] = field(default_factory=list)
 
@@ -67,7 +71,7 @@ class Rig:
     def step(self, title: str, seconds: float) -> Iterator[None]:
         """A step; it is told when it ends, and fails the scenario if it does not come out well in its time."""
         started = time.monotonic()
-        limit = seconds * self.patience
+        limit = min(seconds * self.patience, max(0.0, self._began + self.within - started))
         self._deadline, self._found = started + limit, []
         wrong = ""
         try:

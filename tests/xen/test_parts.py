@@ -72,6 +72,15 @@ def test_a_step_that_falls_short_is_told_and_ends_its_scenario() -> None:
     assert step.wrong.startswith("domain 0 does not answer")
 
 
+def test_no_step_has_more_time_than_the_whole_run_has_left() -> None:
+    rig = Rig(cast(Machine, Dead()), patience=2.0, within=7.0)
+    with rig.step("wait", 10):
+        assert 6 < rig.left() <= 7
+    rig.within = 0.0
+    with rig.step("wait", 10):
+        assert rig.left() == 0.1
+
+
 def test_a_step_past_its_time_has_hardly_any_left() -> None:
     rig = Rig(cast(Machine, Dead()))
     with rig.step("wait", 0.01):
@@ -79,7 +88,7 @@ def test_a_step_past_its_time_has_hardly_any_left() -> None:
         assert rig.left() == 0.1
 
 
-@pytest.mark.parametrize("wrong", [["nonsense"], ["--patience", "0"], ["--keep", str(PROJECT)]])
+@pytest.mark.parametrize("wrong", [["nonsense"], ["--patience", "0"], ["--within", "-1"], ["--keep", str(PROJECT)]])
 def test_wrong_use_is_told(wrong: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.xen", *wrong], cwd=PROJECT, capture_output=True, text=True, check=False

@@ -1,0 +1,70 @@
+"""The kept recordings of our own backend on real Xen, with Linux' frontend, our own, and a hostile one beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vtpm_model import catalog
+from vtpm_traces import log
+from vtpm_traces.formats import xen_recording
+from vtpm_traces.recordings.event_log import write_into
+from vtpm_traces.recordings.xen import read_contents
+from vtpm_traces.recordings.xen_verdict import check_recordings
+from vtpm_traces.schema import RECORDING, check
+from vtpm_traces.validate import validate
+from vtpm_traces.verdict import Outcome
+
+RECORDED = Path(__file__).parents[2] / "traces" / "recorded" / "xen"
+FOLDERS = sorted(path.name for path in RECORDED.iterdir())
+
+
+def told(folder: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((RECORDED / folder / "recording.json").read_text())
+    return document
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_each_folder_says_what_it_is_and_its_files_are_what_it_says(folder: str) -> None:
+    document = told(folder)
+    check(document, RECORDING, folder, part="folder")
+    assert {"xen", "linux", "qemu", "commit", "command", "date"} <= document["provenance"].keys()
+    kept = {}
+    for path in (RECORDED / folder).rglob("*.xz"):
+        content = lzma.decompress(path.read_bytes())
+        name = str(path.relative_to(RECORDED / folder)).removesuffix(".xz")
+        kept[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert kept == document["files"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_each_line_of_a_recorder_is_as_the_published_schema_says(folder: str) -> None:
+    contents, _ = read_contents(RECORDED / folder)
+    lines = [
+        line for name, text in contents.items() if name.startswith("console/")
+        for line in text.splitlines() if line.startswith(b"{")
+    ]  # fmt: skip
+    assert lines
+    for line in lines:
+        document = json.loads(line)
+        check(document, RECORDING, line.decode(), part=document["ev"])
+
+
+def test_the_kept_table_says_what_is_found() -> None:
+    checked = check_recordings("xen")
+    assert checked.shortfalls == ()
+    assert checked.figures["recordings"] == len(FOLDERS)
+    assert checked.figures["refused"] == 0
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_event_logs_of_what_was_observed_are_runs_too(folder: str, tmp_path: Path) -> None:
+    for finding in xen_recording(RECORDED / folder):
+        spec = catalog.SYSTEMS[finding.specification]
+        verdict = validate(spec, log.read(write_into(tmp_path, spec, finding.run, finding.title)))
+        assert verdict.outcome is Outcome.ACCEPTED
