@@ -2,8 +2,8 @@
 
 The subject is a program that speaks the protocol of a system under test; everybody else's part is drawn. A step is one
 deed of somebody else, after which the subject runs: to its rest, or, where it is slow, only a little. Then what it has
-done since its start must be what the model can do, device by device; and the state in which the model is after that
-says what is worth doing next.
+done since its start must be what the model can do, device by device, each in its turn; and the state in which the model
+is after that says what is worth doing next.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from vtpm_traces.conform.draw import VALUES, PlayedBackend, PlayedFrontend
 from vtpm_traces.conform.judge import READERS, judge
 from vtpm_traces.conform.player import Conversation, Player, Playing
 from vtpm_traces.conform.subject import Fault
+from vtpm_traces.conform.turns import unfair
 from vtpm_traces.recordings.script import entries_of
 from vtpm_traces.search import explain
 
@@ -92,7 +93,8 @@ class Devices(RuleBasedStateMachine):
         """The model explains all that has happened, and is in a state of its own for each device."""
         assert self.playing is not None
         log = (*self.playing.world.log, END)
-        recordings = READERS[self.end](entries_of(enumerate(log, 1), "run"), "run", "run")
+        entries = entries_of(enumerate(log, 1), "run")
+        recordings = READERS[self.end](entries, "run", "run")
         for device, recording in recordings.items():
             verdict = explain(DRIVEN, recording)
             if not verdict.accepted:
@@ -101,6 +103,8 @@ class Devices(RuleBasedStateMachine):
                 mine = isinstance(peer, PlayedBackend) or peer.name == f"{device.domain} {device.handle}"
                 if verdict.run and mine:
                     peer.walk.state = verdict.run[-1].after
+        found = unfair(entries) if self.end == "backend" else None
+        assert found is None, str(found)
 
     def teardown(self) -> None:
         """The next run finds a subject that remembers nothing."""

@@ -7,8 +7,7 @@ Rows that an end could have and that have no place here. In the protocol nothing
 subject, so that r5, r10, i12 and i14 (a store between a look and a store, a wait that is armed too late) and a header
 that is read twice cannot be told from a sound end; nor can E15 (a page is freed although it is mapped), as the subject
 does not say what it does with its memory. q1, q2's buffer, q7's freed record and r12's copy need memory that nobody
-checks. i13 (who is served first) is not judged, as each device is judged alone. A sound end may do r1, r6, r9, r14, i8
-and i9, too, and leave its keys.
+checks. A sound end may do r1, r6, r9, r14, i8 and i9, too, and leave its keys.
 """
 
 from __future__ import annotations
@@ -64,6 +63,17 @@ PLANTED = {
         "accept/cancel-in-service",
         RING_B,
         ("_ASKED = (_SUBMIT, _CANCEL)", "_ASKED = (_SUBMIT,)"),
+    ),
+    "the-event-of-the-bind-is-taken-for-spurious": _backend(
+        "E12",
+        "accept/request-before-bind",
+        RING_B,
+        (
+            "        state = self._at.read_state(self._page)\n        if state == _SUBMIT:\n",
+            "        state = self._at.read_state(self._page)\n"
+            "        if not hasattr(self, '_bound'):\n            self._bound = True\n"
+            "        elif state == _SUBMIT:\n",
+        ),
     ),
     "a-cancel-at-rest-is-not-acknowledged": _backend(
         "r7",
@@ -239,6 +249,12 @@ PLANTED = {
             "                    self._take_event(device)\n                else:\n"
             "                    device.connection.port.take()",
         ),
+    ),
+    "the-lowest-number-is-served-first": _backend(
+        "i13",
+        "accept/three-frontends-in-turn",
+        BACKEND,
+        ("self._ready.pop(next(iter(self._ready)))", "self._ready.pop(min(self._ready))"),
     ),
     # ------------------------------------------------------------------------------------- the backend's handshake
     "new-keys-of-a-connected-frontend-are-ignored": _backend(

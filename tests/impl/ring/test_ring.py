@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -175,6 +177,39 @@ def test_no_header_makes_the_backend_fail_or_write_behind_its_place(first: bytes
             changed = [i for i in range(8, FRAME) if wire.memory[i] != before[i]]
             assert all(i >= 8 + 4 * request.extra for i in changed)
     assert not backend.serving
+
+
+class Counted:
+    """A page that counts how often each byte of its header is read."""
+
+    def __init__(self) -> None:
+        self.read: Counter[int] = Counter()
+        self._bytes = bytearray(FRAME)
+
+    def __getitem__(self, where: Any) -> Any:
+        read = range(FRAME)[where]
+        self.read.update(at for at in ([read] if isinstance(read, int) else read) if at < layout.HEADER)
+        return self._bytes[where]
+
+    def __setitem__(self, where: Any, value: Any) -> None:
+        self._bytes[where] = value
+
+
+def test_the_header_of_a_request_and_of_an_answer_is_read_once() -> None:
+    page = Counted()
+    frontend = FrontendRing(page, lambda: None)
+    backend = BackendRing(page, lambda: None, lambda locality: locality == 0)
+    frontend.submit(PCR_READ)
+    backend.on_event()
+    page.read.clear()
+    assert backend.fetch() is not None
+    assert page.read == Counter(range(layout.HEADER))
+    page.read.clear()
+    backend.finish(ANSWER)
+    assert set(page.read) == {layout.STATE}  # whether a cancel, or nonsense, has taken the request's place
+    page.read.clear()
+    assert frontend.look() == ANSWER
+    assert page.read - Counter({layout.STATE: 1}) == Counter(range(layout.HEADER))
 
 
 def test_the_accesses_in_c_are_those_of_python() -> None:

@@ -1,4 +1,4 @@
-"""Judges a conversation: whether the true model shows it, device by device, or where it breaks off."""
+"""Judges a conversation: whether the true model shows it, device by device, and nobody had another's turn."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 from vtpm_model.driven import DRIVEN
 from vtpm_traces.conform.player import Conversation
 from vtpm_traces.conform.trial import Judged
+from vtpm_traces.conform.turns import unfair
 from vtpm_traces.observe import Recording
 from vtpm_traces.recordings import tpmback, tpmfront
 from vtpm_traces.recordings.script import Entry, Malformed, entries_of
@@ -41,4 +42,5 @@ def judge(conversation: Conversation, name: str) -> Judged:
             return Judged(sentence, stuck.origin.text.partition(" ")[0], stuck.origin.line)
         if not verdict.accepted:
             return Judged(f"{recording.title}: {verdict.outcome.value}: {verdict.reason}", undecided=True)
-    return Judged()
+    found = unfair(entries) if conversation.end == "backend" else None
+    return Judged() if found is None else Judged(f"{name}: {found}", "turn", found.origin.line)
