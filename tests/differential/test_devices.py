@@ -1,7 +1,7 @@
 """Model and either end of whole devices side by side; `python -m tests.differential.soak` goes on for longer."""
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.differential.devices import beside
 from tests.quality.hunt import command
@@ -45,9 +45,9 @@ def test_what_an_end_does_the_model_can_do(end: str) -> None:
     ],
 )
 def test_a_difference_is_noticed(planted: str) -> None:
-    wanted = settings(SOME, max_examples=MOST)
+    wanted = settings(SOME, derandomize=False, max_examples=MOST)
     with (
         Player(command(planted), patience=PATIENCE) as player,
         pytest.raises(AssertionError, match=r"no run of the model|breaks down"),
     ):
-        run_state_machine_as_test(beside(player), settings=wanted)
+        run_state_machine_as_test(seed(0)(beside(player)), settings=wanted)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tests.quality.ends import PLANTED
 
-from vtpm_traces.conform.campaign import kept
+from vtpm_traces.conform.trial import kept_scripts
 
 ROOT = Path(__file__).parents[2]
 
@@ -230,7 +230,7 @@ OBLIGATIONS = (
 
 def faults(row: Obligation) -> list[str]:
     """What is wrong with what a row names: nothing where all of it exists and fits together."""
-    found = [f"there is no run {run} for a {row.end}" for run in row.runs if run not in kept(row.end)]
+    found = [f"there is no run {run} for a {row.end}" for run in row.runs if run not in kept_scripts(row.end)]
     for name in row.planted:
         planted = PLANTED.get(name)
         if planted is None or planted.end != row.end:
