@@ -21,6 +21,7 @@ if [ "${1:-}" = peers ]; then
 	[ -e "${XENSTORED:-/usr/lib/xen-4.17/bin/xenstored}" ] || missing="$missing xen-utils-4.17"
 	command -v swtpm >/dev/null 2>&1 || missing="$missing swtpm"
 	command -v qemu-system-x86_64 >/dev/null 2>&1 || missing="$missing qemu-system-x86"
+	command -v tpm2_pcrread >/dev/null 2>&1 || missing="$missing tpm2-tools"
 fi
 [ -n "$missing" ] || exit 0
 

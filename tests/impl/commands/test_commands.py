@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from tests.impl.xenbus.ends import answer, command
-from tests.peers import tpm_machine
+from tests.peers import tpm_at_a_socket, tpm_machine
 
 from vtpm_impl.engines import EngineError
 from vtpm_impl.engines.socket import SocketTpm
@@ -163,6 +165,37 @@ def test_swtpm_answers_through_a_vtpm(folder: Path, start: Callable[..., Started
     assert exchange(folder / "tpm1", LOCALITY_OF_PCR_RESET)[6:10].hex() == "00000907"
     for end in using:
         assert end.interrupt() == 0
+
+
+@pytest.mark.skipif(
+    shutil.which("tpm2_pcrread") is None and os.environ.get("CI") != "true", reason="unsupported here: no tpm2-tools"
+)
+def test_the_tools_of_the_tcgs_stack_use_a_vtpm(folder: Path, start: Callable[..., Started], swtpm: Path) -> None:
+    start("backend", "--domain", "2", "--engine", f"swtpm:{swtpm},{folder / 'control'}").line()
+    using = start("frontend", "--domain", "1", "--listen", str(folder / "tpm1"))
+    using.line()
+    assert vtpm("device", "create", "1", "2", "--run-dir", str(folder / "run"))[0] == 0
+    assert " is at " in using.line()
+
+    def tool(name: str, *arguments: str) -> str:
+        pipe = f"cmd:{sys.executable} {tpm_at_a_socket.__file__} {folder / 'tpm1'}"
+        command = [f"tpm2_{name}", "--tcti", pipe, *arguments]
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=20, check=True).stdout
+
+    def pcr(number: int) -> str:
+        return tool("pcrread", f"sha256:{number}").split("0x")[1].strip().lower()
+
+    drawn = {tool("getrandom", "--hex", "16") for _ in range(3)}
+    assert len(drawn) == 3
+    assert all(len(bytes.fromhex(one)) == 16 for one in drawn)
+    measured = hashlib.sha256(b"a kernel")
+    assert pcr(16) == "00" * 32
+    tool("pcrextend", f"16:sha256={measured.hexdigest()}")
+    assert pcr(16) == hashlib.sha256(bytes(32) + measured.digest()).hexdigest()
+    assert pcr(15) == "00" * 32
+    tool("pcrreset", "16")
+    assert pcr(16) == "00" * 32
+    assert using.interrupt() == 0
 
 
 def test_the_hardware_tpm_answers_through_a_vtpm(folder: Path, start: Callable[..., Started]) -> None:
