@@ -22,6 +22,7 @@ if [ "${1:-}" = peers ]; then
 	command -v swtpm >/dev/null 2>&1 || missing="$missing swtpm"
 	command -v qemu-system-x86_64 >/dev/null 2>&1 || missing="$missing qemu-system-x86"
 	command -v tpm2_pcrread >/dev/null 2>&1 || missing="$missing tpm2-tools"
+	command -v tpm_sealdata >/dev/null 2>&1 || missing="$missing tpm-tools"
 fi
 [ -n "$missing" ] || exit 0
 

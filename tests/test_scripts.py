@@ -62,7 +62,7 @@ def test_what_the_peers_of_the_tests_need_is_installed_when_asked_for(tmp_path: 
     assert machine.run().returncode == 0
     assert machine.apt_calls == []
     assert machine.run("peers").returncode == 0
-    peers = "xen-utils-4.17 swtpm qemu-system-x86"
+    peers = "xen-utils-4.17 swtpm qemu-system-x86 tpm2-tools tpm-tools"
     assert machine.apt_calls[1] == f"install --yes --no-install-recommends {peers}"
 
 

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,10 @@ PCR_READ = bytes.fromhex("8001000000140000017e00000001000b03010000")
 """TPM2_PCR_Read of PCR 0, SHA-256."""
 LOCALITY_OF_PCR_RESET = bytes.fromhex("80020000001b0000013d0000001400000009400000090000000000")
 """TPM2_PCR_Reset of PCR 20, which locality 0 may not, and 2 may."""
+
+
+ALL_PROGRAMS = f"{os.environ['PATH']}:/usr/sbin"
+"""Where programs are, those of a system's keeper, too."""
 
 
 class Started:
@@ -90,13 +94,13 @@ def starting(folder: Path) -> Iterator[Callable[..., Started]]:
         assert store.interrupt() == 0
 
 
-@pytest.fixture(name="swtpm")
-def swtpm_tpm2(folder: Path) -> Iterator[Path]:
+@contextmanager
+def software_tpm(folder: Path, *options: str) -> Iterator[Path]:
     program = shutil.which("swtpm")
     assert program is not None, "swtpm is missing: sh scripts/debian-packages.sh peers"
     (folder / "state").mkdir()
     process = subprocess.Popen(
-        [program, "socket", "--tpm2", "--tpmstate", f"dir={folder}/state", "--flags", "not-need-init,startup-clear",
+        [program, "socket", *options, "--tpmstate", f"dir={folder}/state", "--flags", "not-need-init,startup-clear",
          "--locality", "allow-set-locality",
          "--server", f"type=unixio,path={folder}/tpm", "--ctrl", f"type=unixio,path={folder}/control"],
     )  # fmt: skip
@@ -106,6 +110,28 @@ def swtpm_tpm2(folder: Path) -> Iterator[Path]:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(name="swtpm")
+def a_tpm_2(folder: Path) -> Iterator[Path]:
+    with software_tpm(folder, "--tpm2") as path:
+        yield path
+
+
+@pytest.fixture(name="swtpm12")
+def a_tpm_12(folder: Path) -> Iterator[Path]:
+    with software_tpm(folder) as path:
+        yield path
+
+
+def installed(*programs: str) -> None:
+    """Skip the test with a plain word where a program is not; in continuous integration fail."""
+    missing = [program for program in programs if shutil.which(program, path=ALL_PROGRAMS) is None]
+    if missing:
+        told = f"{', '.join(missing)}: sh scripts/debian-packages.sh peers"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"missing: {told}")
+        pytest.skip(f"unsupported here: {told}")
 
 
 def exchange(path: Path, packet: bytes) -> bytes:
@@ -167,10 +193,8 @@ def test_swtpm_answers_through_a_vtpm(folder: Path, start: Callable[..., Started
         assert end.interrupt() == 0
 
 
-@pytest.mark.skipif(
-    shutil.which("tpm2_pcrread") is None and os.environ.get("CI") != "true", reason="unsupported here: no tpm2-tools"
-)
 def test_the_tools_of_the_tcgs_stack_use_a_vtpm(folder: Path, start: Callable[..., Started], swtpm: Path) -> None:
+    installed("tpm2_getrandom", "tpm2_pcrread", "tpm2_pcrextend", "tpm2_pcrreset")
     start("backend", "--domain", "2", "--engine", f"swtpm:{swtpm},{folder / 'control'}").line()
     using = start("frontend", "--domain", "1", "--listen", str(folder / "tpm1"))
     using.line()
@@ -195,6 +219,58 @@ def test_the_tools_of_the_tcgs_stack_use_a_vtpm(folder: Path, start: Callable[..
     assert pcr(15) == "00" * 32
     tool("pcrreset", "16")
     assert pcr(16) == "00" * 32
+    assert using.interrupt() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="unsupported here: only root may start tcsd")
+def test_the_tools_of_trousers_seal_a_secret_with_a_vtpm_1_2(
+    folder: Path, start: Callable[..., Started], swtpm12: Path
+) -> None:
+    installed("tcsd", "tpm_createek", "tpm_takeownership", "tpm_sealdata", "tpm_unsealdata")
+    start("backend", "--domain", "2", "--engine", f"swtpm:{swtpm12},{folder / 'control'}").line()
+    using = start("frontend", "--domain", "1", "--listen", str(folder / "tpm1"))
+    using.line()
+    assert vtpm("device", "create", "1", "2", "--run-dir", str(folder / "run"))[0] == 0
+    assert " is at " in using.line()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    configuration = folder / "tcsd.conf"
+    configuration.write_text(f"port = {port}\nsystem_ps_file = {folder / 'system.data'}\n")
+    shutil.chown(configuration, "root", "tss")
+    configuration.chmod(0o640)
+    environment = {
+        **os.environ,
+        "PATH": ALL_PROGRAMS,
+        "TCSD_UN_SOCKET_DEVICE_PATH": str(folder / "tpm1"),
+        "TSS_TCSD_PORT": port,
+    }
+
+    def tool(*command: str) -> str:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=30, check=True, env=environment)
+        return done.stdout
+
+    def answers() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", int(port))) == 0
+
+    stack = subprocess.Popen(["tcsd", "-f", "-e", "-c", str(configuration)], env=environment)
+    try:
+        assert eventually(answers)
+        tool("tpm_createek")
+        tool("tpm_takeownership", "--owner-well-known", "--srk-well-known")
+        secret, sealed = folder / "secret", folder / "sealed"
+        secret.write_text("the key of a disk")
+        tool("tpm_sealdata", "--well-known", "--pcr", "16", "--infile", str(secret), "--outfile", str(sealed))
+        assert secret.read_text() not in sealed.read_text()
+        assert tool("tpm_unsealdata", "--srk-well-known", "--infile", str(sealed)) == secret.read_text()
+        extended = exchange(folder / "tpm1", bytes.fromhex("00c10000002200000014" + "00000010" + "5a" * 20))
+        assert extended[:10].hex() == "00c40000001e00000000"
+        with pytest.raises(subprocess.CalledProcessError):  # what was measured is no longer what it was sealed to
+            tool("tpm_unsealdata", "--srk-well-known", "--infile", str(sealed))
+    finally:
+        stack.kill()
+        stack.wait()
     assert using.interrupt() == 0
 
 
