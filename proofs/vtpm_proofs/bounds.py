@@ -6,6 +6,7 @@ The models have no bounds: these are the search's own, kept beside it, so that a
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,9 +49,8 @@ BOUNDS: dict[str, Bounds] = {
         picks={
             "length": (0, 10, 4086, 4089, 0xFFFF_FFFF),
             "extra": (0, 1, 255),
-            "byte": (0, 8, 18, 4095),
         },
-        more_picks={"length": (0, 9, 10, 3068, 3069, 4084, 4088, 4089, 0xFFFF_FFFF), "byte": (0, 8, 18, 4095, 4096)},
+        more_picks={"length": (0, 9, 10, 3068, 3069, 4084, 4088, 4089, 0xFFFF_FFFF)},
         states=40_000,
     ),
     "order": Bounds(fields={"number": 3}),
@@ -61,12 +61,12 @@ BOUNDS: dict[str, Bounds] = {
     "ring": Bounds(fields={"request": 2, "epoch": 2}, picks=_RING_PICKS, more_picks=_MORE_RING_PICKS, states=200_000),
     "device": Bounds(
         fields={"request": 2, "epoch": 2, "commands": 3},
-        picks={**_RING_PICKS, "keys": (0, 1, 2)},
+        picks=_RING_PICKS,
         more_picks=_MORE_RING_PICKS,
     ),
     "device.hostile": Bounds(
         fields={"request": 2, "epoch": 2, "commands": 2, "page.request": 2},
-        picks={**_RING_PICKS, "keys": (0, 1, 2)},
+        picks={"length": (10,), "extra": (0,), "reply": (10,), "keys": (0, 1, 2)},
         more_picks={"length": (0, 10, 4088, 4089), "extra": (0, 1), "reply": (9, 10, 4084, 4088, 4089)},
     ),
     "tis": Bounds(
@@ -116,7 +116,7 @@ def bounds_of(spec: Spec[Any]) -> Bounds:
 
 
 def check(spec: Spec[Any], bounds: Bounds) -> None:
-    """Raise ValueError if the bounds name a leaf or a pick that the system does not have."""
+    """Raise ValueError if the bounds name a leaf that the system does not have."""
     known = {path for path, _ in leaves(spec.state)}
     strangers = sorted(set(bounds.fields) - known)
     if strangers:
@@ -132,6 +132,27 @@ def choices(action: Action[Any], bounds: Bounds) -> tuple[Mapping[str, Any], ...
     names = list(action.picks)
     columns = [_candidates(action, name, bounds) for name in names]
     return tuple(dict(zip(names, row, strict=True)) for row in itertools.product(*columns))
+
+
+def narrowed(spec: Spec[Any], bounds: Bounds) -> Mapping[str, tuple[Any, ...]]:
+    """The picks of which the search tries not all values, each with those that it tries: as `picks` names them."""
+    found = {}
+    for action in spec.actions:
+        for name, sort in action.picks.items():
+            tried, own = _candidates(action, name, bounds), f"{action.name}.{name}"
+            if len(set(tried)) != _size(sort):
+                found[own if own in bounds.picks else name] = tried
+    return found
+
+
+def _size(sort: Any) -> float:
+    """How many values a sort has."""
+    if is_record(sort):
+        return math.prod(_size(leaf) for _, leaf in leaves(sort))
+    span = integer_range(sort)
+    if span is None:
+        return len(_values(sort))
+    return math.inf if span.high is None else span.high - span.low + 1
 
 
 def _candidates(action: Action[Any], name: str, bounds: Bounds) -> tuple[Any, ...]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vtpm_model.core import Spec
+from vtpm_proofs import bounds as limits
 from vtpm_proofs import explore
+from vtpm_proofs.bounds import Bounds
 from vtpm_proofs.explore import Violation
 from vtpm_proofs.generated import Broken, Disagreement, comparison, translate
 
@@ -26,6 +28,8 @@ class Searched:
     fallbacks: Mapping[str, str]
     violations: tuple[Violation, ...]
     complaints: tuple[str, ...]
+    bounds: Bounds
+    narrowed: Mapping[str, tuple[Any, ...]]  # picks of which it tries not all values
 
     @property
     def holds(self) -> bool:
@@ -46,6 +50,7 @@ class Searched:
 def searched(spec: Spec[Any], *, compare: bool = True) -> Searched:
     """Search one system both ways; `compare` its counts with those on record."""
     translation = translate(spec)
+    within = translation.bounds, limits.narrowed(spec, translation.bounds)
     complaints: list[str] = []
     try:
         found, generated_seconds = translation.count()
@@ -56,7 +61,7 @@ def searched(spec: Spec[Any], *, compare: bool = True) -> Searched:
     try:
         atlas = explore.search(spec, watch=watch)
     except Disagreement as problem:
-        return Searched(spec.name, found, 0.0, generated_seconds, translation.fallbacks, (), (str(problem),))
+        return Searched(spec.name, found, 0.0, generated_seconds, translation.fallbacks, (), (str(problem),), *within)
     count = atlas.count()
     if found and not atlas.violations and found != count:
         complaints.append(f"{spec.name}: generated code counts {found}, the interpreted search {count}")
@@ -64,7 +69,7 @@ def searched(spec: Spec[Any], *, compare: bool = True) -> Searched:
     complaints += [said] if said else []
     return Searched(
         spec.name, count, atlas.seconds, generated_seconds, translation.fallbacks, tuple(atlas.violations),
-        tuple(complaints),
+        tuple(complaints), *within,
     )  # fmt: skip
 
 

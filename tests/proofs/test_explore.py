@@ -8,9 +8,11 @@ import pytest
 from tests.proofs.toy_mistakes import KEEPS_ITS_JOB, TELLS_NOBODY
 from tests.proofs.toy_ring import TOY, Byte, Toy
 
+from vtpm_model.catalog import SYSTEMS, VARIANTS
 from vtpm_model.core import Actor, Disabled, Nat, Spec, action, record, replace, require
+from vtpm_model.ring import RING
 from vtpm_proofs import explore
-from vtpm_proofs.bounds import Bounds, bounds_of, check, choices
+from vtpm_proofs.bounds import BOUNDS, Bounds, bounds_of, check, choices, narrowed
 from vtpm_proofs.explore import Move, replay, scout, search, spread
 from vtpm_proofs.leaves import flatten, leaves, unflattener
 
@@ -69,6 +71,18 @@ def test_a_replay_of_an_impossible_step_is_refused() -> None:
 def test_bounds_must_name_fields_of_the_system() -> None:
     with pytest.raises(ValueError, match=r"toy has no field pages to bound; it has .*page\.answer"):
         check(TOY, Bounds(fields={"pages": 1}))
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_bounded_picks_are_picks_of_the_system_or_of_a_variant(name: str) -> None:
+    specs = [spec for spec in (*SYSTEMS.values(), *VARIANTS.values()) if bounds_of(spec) is BOUNDS[name]]
+    picks = {pick for spec in specs for action in spec.actions for pick in action.picks}
+    assert BOUNDS[name].wider.picks.keys() <= picks
+
+
+def test_the_picks_that_are_not_all_tried_are_told_with_those_that_are() -> None:
+    assert narrowed(RING, bounds_of(RING)) == {"length": (10,), "extra": (0,), "header": (10,), "reply": (10,)}
+    assert narrowed(RING, Bounds(picks={"extra": tuple(range(256))})).keys() == {"length", "header", "reply"}
 
 
 def test_a_variant_is_bounded_as_its_system_is() -> None:

@@ -1,6 +1,7 @@
 """The commands explore and mutants, as a user runs them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import vtpm_model.catalog
 import vtpm_traces.schema
 from vtpm_model.core import Spec
 from vtpm_proofs import campaign, explore, kills, limits, spacer
+from vtpm_proofs.bounds import bounds_of
 from vtpm_proofs.cli import app
 
 BROKEN: Spec[Any] = KEEPS_ITS_JOB
@@ -46,6 +48,7 @@ def test_a_search_with_its_count_on_record_holds() -> None:
     said = run("explore", "--jobs", "1")
     assert said.exit_code == 0
     assert "searched whole" in said.stdout
+    assert re.search(r"toy +.*job_epoch 2 +all", said.stdout)
     assert "second proof, by Spacer without lemmas: 4 of 4 facts" in said.stdout
 
 
@@ -57,6 +60,7 @@ def test_the_document_of_a_search_has_the_counts() -> None:
     assert system["holds"]
     assert system["states"] == explore.recorded()["toy"]["states"]
     assert system["not_generated"] == {}
+    assert system["bounds"] == {"fields": dict(bounds_of(TOY).fields), "picks": {}}
 
 
 def test_a_search_of_a_variant_shows_the_run_that_breaks_a_fact() -> None:

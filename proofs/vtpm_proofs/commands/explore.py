@@ -38,7 +38,8 @@ def explore(
     """Search systems state by state, within bounds, by the model's functions and by code generated from them.
 
     Every fact and lemma is checked on the way, both searches must take the same steps, and the numbers of states,
-    edges and levels must be those on record.
+    edges and levels must be those on record. The bounds of each search are shown with it: what is searched whole has
+    no other state within them, what is searched in part was left after so many levels.
     Exit code 0: all that holds; 1: something does not; 2: wrong use.
 
     Example: vtpmspec explore ring --no-spacer
@@ -75,6 +76,10 @@ def _document(found: list[Any], proofs: list[Any]) -> dict[str, Any]:
                 "name": one.system,
                 "holds": one.holds,
                 **one.count,
+                "bounds": {
+                    "fields": dict(one.bounds.fields),
+                    "picks": {name: [_plain(value) for value in tried] for name, tried in one.narrowed.items()},
+                },
                 "seconds": round(one.seconds, 3),
                 "generated_seconds": round(one.generated_seconds, 3),
                 "not_generated": dict(one.fallbacks),
@@ -103,6 +108,30 @@ def _move(move: Any) -> dict[str, Any]:
     return {"action": move.action, "picks": {name: getattr(v, "name", v) for name, v in move.picks.items()}}
 
 
+def _plain(value: Any) -> Any:
+    return getattr(value, "name", value)
+
+
+def _show_bounds(out: Any, found: list[Any]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("bounds of", "fields, up to", "picks, where not all their values are tried"):
+        table.add_column(title)
+    for one in found:
+        fields = ", ".join(f"{path} {most}" for path, most in one.bounds.fields.items())
+        picks = "; ".join(f"{name} {_tried(values)}" for name, values in one.narrowed.items())
+        table.add_row(one.system, fields or "any", picks or "all")
+    out.print()
+    out.print(table)
+
+
+def _tried(values: tuple[Any, ...]) -> str:
+    if len(values) > 2 and values == tuple(range(values[0], values[0] + len(values))):
+        return f"{values[0]} to {values[-1]}"
+    return ", ".join(str(_plain(value)) for value in values)
+
+
 def _show(found: list[Any], proofs: list[Any]) -> None:
     from rich.table import Table
 
@@ -124,6 +153,7 @@ def _show(found: list[Any], proofs: list[Any]) -> None:
             "[green]holds[/]" if one.holds else "[red]falls short[/]",
         )  # fmt: skip
     out.print(table)
+    _show_bounds(out, found)
     for one in found:
         for violation in one.violations:
             out.print(f"{one.system}: {violation.fact} is broken by this run", markup=False)

@@ -106,6 +106,7 @@ def _searched(document: Any) -> dict[str, int]:
         "states": sum(one["states"] for one in systems),
         "edges": sum(one["edges"] for one in systems),
         "searched whole": sum(one["exhausted"] for one in systems),
+        "to a depth": sum(not one["exhausted"] for one in systems),
         "facts proved again by Spacer": sum(one["verdict"] == "safe" for one in document["second_proofs"]),
     }
 
