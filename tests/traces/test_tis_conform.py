@@ -20,6 +20,7 @@ from vtpm_traces.conform.tis_device import TooLong
 from vtpm_traces.conform.tis_driver import ERRORS, runs
 from vtpm_traces.conform.trial import kept_scripts
 from vtpm_traces.files import BadInput
+from vtpm_traces.schema import data
 
 OURS = [sys.executable, "-m", "vtpm_impl.cli", "sut", "tis-driver"]
 QEMUS = [sys.executable, "-m", "vtpm_impl.cli", "sut", "tis-device"]
@@ -130,11 +131,15 @@ def test_every_fault_is_met() -> None:
 
 
 @pytest.mark.parametrize("options", [["--family", "1.2"], ["--family", "2.0"]], ids=["TPM 1.2", "TPM 2.0"])
-def test_qemus_tpm_conforms(options: list[str]) -> None:
+def test_qemus_tpm_conforms_or_deviates_as_is_known(options: list[str]) -> None:
     tpm_machine.required()
-    code, document = told("--runs", 4, "--timeout", 60, subject=[*QEMUS, *options], end="tis-device")
+    known = data("deviations", "qemu-tis-device.json")
+    code, document = told(
+        "--runs", 4, "--timeout", 60, "--deviations", known, subject=[*QEMUS, *options], end="tis-device"
+    )
     assert code == 0, document
     assert document["counts"]["random"] == {"success": 4}
+    assert document["counts"]["reject"]["known deviations"] == 2
     assert len(document["runs"]) == 2 + len(kept_scripts("tis-device")) + 4
 
 
@@ -293,6 +298,7 @@ def test_a_known_deviation_of_a_device_is_a_success_and_a_stale_one_a_failure(tm
         (tis_program, "write 8 0x0", "meant are"),
         (tis_program, "write 8 0x0 256", "256 is no number"),
         (tis_program, "await 8 0x0 -1", "-1 is no number"),
+        (tis_program, "drain 8", "drain BITS OFFSET"),
         (tis_nonsense, "command 5 00c1", "5 is no number"),
         (tis_nonsense, "command 0 0", "two hexadecimal digits for each byte are meant"),
         (tis_nonsense, "value 0x1000 0", "0x1000 is no number"),

@@ -8,6 +8,7 @@ locality 0.
 | `read BITS OFFSET [TIMES]`   | so many reads of 8, 16 or 32 bits                                      |
 | `write BITS OFFSET VALUE...` | as many writes as there are values                                     |
 | `await BITS OFFSET MASK`     | reads until one of these bits is set, but no more than `LONGEST`       |
+| `drain BITS OFFSET`          | a read of the FIFO there for as long as STS, before each, has dataAvail |
 
 A random program only begins a command after commandReady, and writes its words in one line, so that its length is its
 own, also when lines are left out: QEMU's device stops for ever when a command of less than ten bytes is to be executed
@@ -23,6 +24,7 @@ from typing import Final, NamedTuple, Self
 
 from vtpm_model.tis_device import (
     ACCESS,
+    DATA_AVAIL,
     DATA_FIFO,
     DID_VID,
     INT_ENABLE,
@@ -68,12 +70,16 @@ LONGEST: Final = 10_000
 
 
 class Wish(NamedTuple):
-    """One access, or reads until one of some bits is set: `value` is None for a read; widths are in bits."""
+    """One access: `value` is None for a read; widths are in bits.
+
+    `until`: reads until one of these bits is set; `drains`: reads for as long as there is data.
+    """
 
     width: int
     offset: int
     value: int | None = None
     until: int = 0
+    drains: bool = False
 
 
 def parse_line(line: str) -> tuple[Wish, ...]:
@@ -89,7 +95,9 @@ def parse_line(line: str) -> tuple[Wish, ...]:
         case ["await", width, offset, mask]:
             place = _wish(width, offset)
             return (place._replace(until=number(mask, (1 << place.width) - 1)),)
-    meant = "read BITS OFFSET [TIMES], write BITS OFFSET VALUE..., await BITS OFFSET MASK"
+        case ["drain", width, offset]:
+            return (_wish(width, offset)._replace(drains=True),)
+    meant = "read BITS OFFSET [TIMES], write BITS OFFSET VALUE..., await BITS OFFSET MASK, drain BITS OFFSET"
     raise BadInput(f"{shown(line)}: meant are {meant}")
 
 
@@ -194,11 +202,11 @@ class DeviceProcess:
             self._answer(subject)
             made = 0
             for wish in (wish for line in script.lines for wish in parse_line(line)):
-                for _ in range(LONGEST if wish.until else 1):
+                for one in _singly(wish):
                     made += 1
-                    value = self._make(subject, wish)
-                    yield from _accesses(wish, value, script.name, made)
-                    if value & wish.until:
+                    value = self._make(subject, one)
+                    yield from _accesses(one, value, script.name, made)
+                    if one.until and bool(value & one.until) != wish.drains:
                         break
         except Fault:
             self.stop()
@@ -234,6 +242,14 @@ class DeviceProcess:
         if said != named or type(value) is not int or not 0 <= value < 1 << max(width, 1):
             raise Garbage(f"it says {shown(said)}; wait{f' and a value of {width} bits' * (width > 0)} is meant")
         return value
+
+
+def _singly(wish: Wish) -> Iterator[Wish]:
+    """The accesses that are meant, unless one of them shows that it is enough."""
+    if wish.drains:
+        status = Wish(32, wish.offset & ~(PAGE - 1) | STS, until=DATA_AVAIL)
+        return (one for _ in range(LONGEST) for one in (status, wish))
+    return iter([wish] * (LONGEST if wish.until else 1))
 
 
 def _accesses(wish: Wish, value: int, title: str, number: int) -> Iterator[Access]:

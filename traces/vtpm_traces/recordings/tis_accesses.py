@@ -11,6 +11,7 @@ from vtpm_model.tis_device import (
     BUFFER,
     DATA_AVAIL,
     QEMU,
+    SIZE_IS_KNOWN,
     STS,
     TIS_DEVICE,
     Device,
@@ -29,7 +30,7 @@ SPECIFICATIONS: Mapping[str, tuple[Spec[Any], bool]] = {TIS_DEVICE.name: (TIS_DE
 
 SHORTEST = 10
 
-BEGINNINGS = 3
+BEGINNINGS = 8
 """Writes to STS of which each may have been the last one before a response, or before it was asked for again."""
 
 
@@ -118,7 +119,7 @@ def _recording(title: str, accesses: Sequence[Access | Reset], start: Device) ->
         title,
         (Stream("accesses", observations, frozenset({"software_reads", "software_writes", "device_is_reset"})),),
         hidden=frozenset({"device_completes"}),
-        candidates={"device_completes.answer": Candidates(_lengths(accesses))},
+        candidates={"device_completes.answer": Candidates(_lengths(accesses, exact=start.one_fifo))},
         start=lambda: start,
         recalls=_recalls,
     )
@@ -151,13 +152,14 @@ def _recalls(state: Device) -> Iterable[Any]:
     return ()
 
 
-def _lengths(accesses: Sequence[Access | Reset]) -> tuple[int, ...]:
-    """Lengths that a response may have had: by headers, whole or in part, and by burst counts.
+def _lengths(accesses: Sequence[Access | Reset], *, exact: bool) -> tuple[int, ...]:
+    """Lengths that a response may have had: by headers, whole or in part, the longest that begin so.
 
+    `exact`: a burst count is all that is left of a response; else no burst count is too small for the longest one.
     Where a write to STS began a response anew it is not asked whether it did: what was read since each of the last
     few writes is taken for the beginning of one. Before the first byte of a response, ones are read.
     """
-    found = {SHORTEST}
+    found = {SHORTEST, BUFFER}
     begun: dict[int, list[bytes]] = {}  # by locality
     for access in accesses:
         if isinstance(access, Reset) or access.value is None:
@@ -167,11 +169,11 @@ def _lengths(accesses: Sequence[Access | Reset]) -> tuple[int, ...]:
             begun[access.locality] = [*since[-BEGINNINGS:], b""]
         elif not access.writes and is_fifo(access.offset):
             read = access.value.to_bytes(4, "little")[: fifo_bytes(access.offset, access.width)]
-            begun[access.locality] = since = [(each + read).lstrip(b"\xff") for each in since]
-            # of a header that was read in part, the longest response is not refused for a burst count
-            found |= {int.from_bytes(each[2:6].ljust(4, b"\xff"), "big") for each in since if len(each) > 2}
-        elif not access.writes and access.offset & ~3 == STS:
+            begun[access.locality] = [each + read if len(each) < SIZE_IS_KNOWN else each for each in since]
+            begun[access.locality] = since = [each.lstrip(b"\xff") for each in begun[access.locality]]
+            found |= {int.from_bytes(each[2:SIZE_IS_KNOWN].ljust(4, b"\xff"), "big") for each in since if len(each) > 2}
+        elif exact and not access.writes and access.offset & ~3 == STS:
             word = access.value << 8 * (access.offset - STS)
             if word & DATA_AVAIL or access.offset != STS:
-                found |= {(word >> 8 & 0xFFFF) + len(each) for each in since}
+                found.add(word >> 8 & 0xFFFF)
     return tuple(sorted({min(length, BUFFER) for length in found if length >= SHORTEST}))
