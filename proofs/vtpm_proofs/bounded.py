@@ -5,6 +5,7 @@ The shortest run comes first. What the solver finds is run on the model before i
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,8 +92,14 @@ class Unrolled:
     def _copy(self, name: Term, moment: int) -> Any:
         return to_z3(terms.variable(f"{name.name}@{moment}", name.sort))
 
-    def check(self, goal: Any, end: float) -> str:
-        """Whether the steps so far can be such that the goal is true; unknown when the time is over."""
+    def limit(self, units: int) -> None:
+        """Let no check cost more than so many units of Z3's rlimit: that is cut off at the same place every time."""
+        self.solver.set("rlimit", units)
+
+    def check(self, goal: Any, end: float = math.inf) -> str:
+        """Whether the steps so far can be such that the goal is true; unknown when the time, or the limit, is over."""
+        if end == math.inf:
+            return str(self.solver.check(goal))
         left = end - time.monotonic()
         if left <= 0:
             return UNKNOWN
@@ -122,22 +129,22 @@ DEEP = 24
 """How long the runs are that lead to a place."""
 
 
-PATIENCE = 120.0
-"""Seconds for such a run."""
+PATIENCE = 50_000_000
+"""What each question about such a run may cost, in units of Z3's rlimit; a second is some 2 to 3 million."""
 
 
 def run_to(
-    system: System, action: Action[Any], picks: Mapping[str, Any], conditions: Sequence[Term], seconds: float
+    system: System, action: Action[Any], picks: Mapping[str, Any], conditions: Sequence[Term], units: int
 ) -> tuple[Run, dict[str, Any]] | None:
     """A shortest run to a state that meets conditions, with picks for the action that is to come there.
 
-    None if there is none of `DEEP` steps or fewer, or none was found in the time.
+    None if there is none of `DEEP` steps or fewer, or a question about one cost more than so many units.
     """
-    end = time.monotonic() + seconds
     unrolled = Unrolled(system)
+    unrolled.limit(units)
     goal = to_z3(terms.conjunction(conditions))
     for moment in range(DEEP + 1):
-        said = unrolled.check(unrolled.at(goal, moment), end)
+        said = unrolled.check(unrolled.at(goal, moment))
         if said == SAT:
             return replayed(system.spec, unrolled.choices(moment)), unrolled.picks(action, picks, moment)
         if said != UNSAT:

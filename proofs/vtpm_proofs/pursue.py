@@ -88,8 +88,8 @@ class Place:
     conditions: tuple[Term, ...]
 
 
-SOON = 10.0
-"""Seconds for the run to one path, where nothing depends on whether it is found."""
+SOON = 2_000_000
+"""What a question about the run to one path may cost where nothing depends on whether it is found, as `PATIENCE`."""
 
 
 def pursue(atlas: Atlas, system: System) -> Atlas:
@@ -109,12 +109,12 @@ def pursue(atlas: Atlas, system: System) -> Atlas:
     return atlas
 
 
-def find(atlas: Atlas, system: System, goal: Goal, seconds: float = PATIENCE) -> tuple[int, Move] | None:
+def find(atlas: Atlas, system: System, goal: Goal, units: int = PATIENCE) -> tuple[int, Move] | None:
     """The state that a goal asks for, by its number, and the goal's action with the picks that meet it there.
 
     The run to the state is put into the atlas; None if no run was found.
     """
-    found = run_to(system, goal.action, goal.picks, goal.conditions, seconds)
+    found = run_to(system, goal.action, goal.picks, goal.conditions, units)
     if found is None:
         return None
     run, picks = found

@@ -10,6 +10,7 @@ from tests.proofs.toy_ring import BACKEND, FINISH, TOY, Toy
 
 from vtpm_model.core import U32, Spec, action, always, implies, negate, replace, require
 from vtpm_proofs import reach
+from vtpm_proofs.bounded import PATIENCE, run_to
 from vtpm_proofs.bounds import Bounds
 from vtpm_proofs.explore import replay, scout
 from vtpm_proofs.leaves import flatten
@@ -46,6 +47,16 @@ def test_every_path_of_the_toy_has_a_run_whose_last_step_takes_it() -> None:
             values |= {term.name: one.run[-1].picks[pick] for term in flat_terms(unknown)}
         assert all(evaluate(condition, values) for condition in way.conditions)
     assert complaints(found) == []
+
+
+def test_a_run_is_sought_for_so_many_units_of_work() -> None:
+    system = System(TOY)
+    *_, way = system.ways(TOY.action("backend_finishes"))
+    assert run_to(system, way.action, way.picks, way.conditions, 1) is None
+    found = run_to(system, way.action, way.picks, way.conditions, PATIENCE)
+    assert found is not None
+    run, picks = found
+    assert TOY.action("backend_finishes").run(run.states[-1], **picks) is not None
 
 
 def test_a_path_is_known_by_what_its_lines_say_and_not_by_their_numbers() -> None:
