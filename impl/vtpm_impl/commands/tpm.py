@@ -44,7 +44,7 @@ Socket = Annotated[
 ]
 Device = Annotated[Path | None, typer.Option("--device", metavar="FILE", help="A TPM device, such as /dev/tpm0.")]
 Demo = Annotated[bool, typer.Option("--demo", help="A TPM made by QEMU and swtpm for this once, and started.")]
-Of = Annotated[Family, typer.Option("--family", help="What --demo makes.")]
+Of = Annotated[Family | None, typer.Option("--family", help="What --demo makes; else a TPM 1.2.")]
 Locality = Annotated[
     int | None, typer.Option("--locality", min=0, max=LOCALITIES.stop - 1, help="Speak at this locality.")
 ]
@@ -71,20 +71,20 @@ class Reached:
 
 
 @app.callback()
-def tpm(context: typer.Context, *, demo: Demo = False, family: Of = Family.TPM_1_2) -> None:
+def tpm(context: typer.Context, *, demo: Demo = False, family: Of = None) -> None:
     """Ask a TPM: this machine's own, one behind a socket or a device, or one that is made for it.
 
     Example: vtpm tpm --demo --family 2.0
     """
-    if context.invoked_subcommand is not None and not demo and family is Family.TPM_1_2:
+    if context.invoked_subcommand is not None and not demo and family is None:
         return
     if context.invoked_subcommand is not None or not demo:
         _wrong_use("--demo and --family stand after the sub-command, or --demo without one")
-    with _reached(None, None, None, family, None, None, startup=True) as reached:
+    with _reached(None, None, None, _made(family, demo=True), None, None, startup=True) as reached:
         rows = _told(reached)
-        bank = "sha256" if family is Family.TPM_2_0 else "sha1"
-        rows["PCR 0"] = requests.pcr_read(reached.transmit, family, 0, bank).hex()
-        rows["random"] = requests.random(reached.transmit, family, 16).hex()
+        found = requests.family_of(reached.transmit)
+        rows["PCR 0"] = requests.pcr_read(reached.transmit, found, 0, _bank(found)).hex()
+        rows["random"] = requests.random(reached.transmit, found, 16).hex()
         _print(rows, as_json=False)
 
 
@@ -95,7 +95,7 @@ def info(
     socket: Socket = None,
     device: Device = None,
     demo: Demo = False,
-    family: Of = Family.TPM_1_2,
+    family: Of = None,
     locality: Locality = None,
     startup: Start = False,
     trace: Trace = None,
@@ -105,7 +105,7 @@ def info(
 
     Example: vtpm tpm info --demo --family 2.0
     """
-    with _reached(tis, socket, device, family if demo else None, locality, trace, startup=startup) as reached:
+    with _reached(tis, socket, device, _made(family, demo=demo), locality, trace, startup=startup) as reached:
         _print(_told(reached), as_json=as_json)
 
 
@@ -122,7 +122,7 @@ def pcr_read(
     socket: Socket = None,
     device: Device = None,
     demo: Demo = False,
-    family: Of = Family.TPM_1_2,
+    family: Of = None,
     locality: Locality = None,
     startup: Start = False,
     trace: Trace = None,
@@ -134,9 +134,9 @@ def pcr_read(
     """
     if bank is not None and bank not in requests.BANKS:
         _wrong_use(f"{bank!r} is no bank: {', '.join(requests.BANKS)} are known")
-    with _reached(tis, socket, device, family if demo else None, locality, trace, startup=startup) as reached:
+    with _reached(tis, socket, device, _made(family, demo=demo), locality, trace, startup=startup) as reached:
         found = requests.family_of(reached.transmit)
-        chosen = bank or ("sha256" if found is Family.TPM_2_0 else "sha1")
+        chosen = bank or _bank(found)
         wanted = requests.PCRS if index is None else [index]
         values = {str(pcr): requests.pcr_read(reached.transmit, found, pcr, chosen).hex() for pcr in wanted}
         _print(values, as_json=as_json)
@@ -150,7 +150,7 @@ def random(
     socket: Socket = None,
     device: Device = None,
     demo: Demo = False,
-    family: Of = Family.TPM_1_2,
+    family: Of = None,
     locality: Locality = None,
     startup: Start = False,
     trace: Trace = None,
@@ -160,7 +160,7 @@ def random(
 
     Example: vtpm tpm random 32 --socket /run/swtpm.sock
     """
-    with _reached(tis, socket, device, family if demo else None, locality, trace, startup=startup) as reached:
+    with _reached(tis, socket, device, _made(family, demo=demo), locality, trace, startup=startup) as reached:
         found = requests.random(reached.transmit, requests.family_of(reached.transmit), size).hex()
         typer.echo(json.dumps({"random": found}) if as_json else found)
 
@@ -173,7 +173,7 @@ def send(
     socket: Socket = None,
     device: Device = None,
     demo: Demo = False,
-    family: Of = Family.TPM_1_2,
+    family: Of = None,
     locality: Locality = None,
     startup: Start = False,
     trace: Trace = None,
@@ -184,7 +184,7 @@ def send(
     Example: vtpm tpm send 00c10000000e0000001500000000 --tis devmem
     """
     command = _command(packet)
-    with _reached(tis, socket, device, family if demo else None, locality, trace, startup=startup) as reached:
+    with _reached(tis, socket, device, _made(family, demo=demo), locality, trace, startup=startup) as reached:
         response = reached.transmit(command)
         parsed = header.parse(response)
         assert parsed is not None
@@ -212,6 +212,18 @@ def _command(packet: str) -> bytes:
             f"a command of {len(command)} bytes whose header says {says}: both are the same, {header.SIZE} to {BUFFER}"
         )
     return command
+
+
+def _made(family: Family | None, *, demo: bool) -> Family | None:
+    """What is made for the occasion, if anything."""
+    if family is not None and not demo:
+        _wrong_use(f"--family {family.value} is what --demo makes; another TPM says itself what it is")
+    return (family or Family.TPM_1_2) if demo else None
+
+
+def _bank(family: Family) -> str:
+    """The bank that is meant where none is named."""
+    return "sha256" if family is Family.TPM_2_0 else "sha1"
 
 
 @contextlib.contextmanager
@@ -305,7 +317,7 @@ def _registers(driver: Driver) -> dict[str, Any]:
         "vendor and device": f"{identity.vendor:04x} {identity.device:04x}, revision {identity.revision:02x}",
         "interface": INTERFACES.get(interface, f"version {interface}"),  # type: ignore[call-overload]
         "fifo": "words" if registers.takes_words(identity.capability) else "bytes",
-        "localities": ", ".join(f"{locality}: {_access(driver.access(locality))}" for locality in LOCALITIES),
+        "localities": {str(locality): _access(driver.access(locality)) for locality in LOCALITIES},
     }
 
 
@@ -330,8 +342,9 @@ def _print(rows: dict[str, Any], *, as_json: bool) -> None:
         return
     width = max(map(len, rows))
     for name, value in rows.items():
-        if value != "":
-            typer.echo(f"{name:<{width}}  {value}")
+        told = ", ".join(f"{key}: {each}" for key, each in value.items()) if isinstance(value, dict) else value
+        if told != "":
+            typer.echo(f"{name:<{width}}  {told}")
 
 
 def _wrong_use(why: str) -> NoReturn:

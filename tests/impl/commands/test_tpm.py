@@ -6,10 +6,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +43,9 @@ def test_a_tpm_is_made_for_the_asking(family: str) -> None:
     code, said = vtpm("info", *made, "--json")
     told = json.loads(said)
     assert (code, told["family"], told["manufacturer"]) == (0, family, "IBM")
-    assert told["localities"] == "0: free, 1: free, 2: free, 3: free, 4: free"
+    assert told["localities"] == {str(locality): "free" for locality in range(5)}
+    code, said = vtpm("info", *made)
+    assert "localities         0: free, 1: free, 2: free, 3: free, 4: free\n" in said
     assert vtpm("pcr-read", "0", *made) == (0, f"0  {ZEROS[family]}\n")
     code, said = vtpm("pcr-read", "--json", "--bank", "sha1", *made)
     assert (code, len(values := json.loads(said))) == (0, 24)
@@ -147,6 +151,7 @@ def test_a_tpm_behind_a_device_is_used(folder: Path) -> None:
         (["send", "00c10000000b00000050", "--demo"], "a command of 10 bytes whose header says 11"),
         (["pcr-read", "0", "--bank", "md5", "--demo"], "'md5' is no bank: sha1, sha256, sha384, sha512 are known"),
         (["info", "--socket", "s", "--trace", "t"], "--trace writes register accesses down"),
+        (["info", "--socket", "s", "--family", "2.0"], "--family 2.0 is what --demo makes; another TPM says itself"),
         (["--demo", "info"], "--demo and --family stand after the sub-command"),
         (["--family", "2.0"], "--demo and --family stand after the sub-command"),
     ],
@@ -172,6 +177,22 @@ def test_a_tpm_that_is_not_there_is_told(arguments: list[str], error: str) -> No
     assert code == 1
     assert said.startswith(f"vtpm: {error}")
     assert said.count("\n") == 1
+
+
+def test_a_command_that_is_interrupted_ends_at_once_and_takes_its_machine_along(folder: Path) -> None:
+    tpm_machine.required()
+    trace = folder / "trace"
+    command = [sys.executable, "-m", "vtpm_impl.cli", "tpm", "random", "1048576", "--demo", "--trace", str(trace)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(folder)}
+    ) as asking:
+        while not trace.exists() or not trace.stat().st_size:
+            assert asking.poll() is None
+            time.sleep(0.01)
+        asking.send_signal(signal.SIGINT)
+        said = asking.communicate(timeout=30)
+    assert (asking.returncode, said) == (130, ("", ""))
+    assert [path.name for path in folder.iterdir()] == ["trace"]
 
 
 def test_a_machine_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
