@@ -69,11 +69,9 @@ class Devices(RuleBasedStateMachine):
         lines = data.draw(st.sampled_from([lines for weight, lines in weighted for _ in range(weight)]))
         pace = data.draw(st.sampled_from(PACES), label="pace")
         self.started |= lines == ("init",)
-        for peer, (_, moved, calls) in moves:
-            if moved is lines:
-                peer.walk.act(calls)  # a guess, until the log tells of this device
-                if isinstance(peer, PlayedFrontend):
-                    peer.made(lines)
+        for peer, move in moves:
+            if move[1] is lines:
+                peer.made(move)  # what the walk takes for done is a guess, until the log tells of this device
         self._play((*lines, pace) if pace else lines)
         self._compare()
         type(self).steps += 1

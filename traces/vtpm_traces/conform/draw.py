@@ -7,8 +7,9 @@ another permitted way, the script goes on all the same, only less to the point.
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 from vtpm_model.core import Actor
 from vtpm_model.driven import DRIVEN, Driven, Wish
@@ -66,8 +67,42 @@ class Walk:
             self.state = next(iter(self._steps.take(self.state, name, {})))[1]
 
 
-def _chosen(dice: random.Random, moves: list[Move]) -> Move:
-    return dice.choices(moves, [move[0] for move in moves])[0]
+class Played(ABC):
+    """An end that the script plays, with its device: what it might do next."""
+
+    opening: ClassVar[Calls]
+    """What the driver does when the device is made."""
+
+    def __init__(self, subject: Actor, opens: str) -> None:
+        """`opens`: the line that makes the device."""
+        self.walk = Walk(subject)
+        self._opens = opens
+
+    def moves(self, dice: random.Random) -> list[Move]:
+        """What could be done now."""
+        s = self.walk.state
+        if s.be_state is S.UNKNOWN and s.fe_state is S.UNKNOWN:
+            return [(20, (self._opens,), self.opening)]
+        return [*self._sane(dice, s), *self._hostile(dice, s)]
+
+    def take(self, dice: random.Random) -> tuple[str, ...]:
+        """Make one of these moves; its lines."""
+        moves = self.moves(dice)
+        move = dice.choices(moves, [weight for weight, _, _ in moves])[0]
+        self.made(move)
+        return move[1]
+
+    def made(self, move: Move) -> None:
+        """A move was made."""
+        self.walk.act(move[2])
+
+    @abstractmethod
+    def _sane(self, dice: random.Random, s: Driven) -> Iterator[Move]:
+        """What such an end does."""
+
+    @abstractmethod
+    def _hostile(self, dice: random.Random, s: Driven) -> Iterator[Move]:
+        """What none does."""
 
 
 def _packet(dice: random.Random, tag: str, size: int) -> str:
@@ -83,32 +118,27 @@ def _size(dice: random.Random) -> int:
 # ------------------------------------------------------------------------------------------------- to a backend
 
 
-class PlayedFrontend:
+class PlayedFrontend(Played):
     """A frontend that the script plays, with its device."""
+
+    opening = (
+        ("driver_completes_node", {"complete": True, "has_uuid": True}),
+        ("driver_sets_online", {"online": True}),
+        ("driver_writes_backend_state", {"state": S.INITIALISING}),
+        ("driver_writes_frontend_state", {"state": S.INITIALISING}),
+    )
 
     def __init__(self, domain: int, handle: int) -> None:
         self.domain, self.handle = domain, handle
         self.name = f"{domain} {handle}"
+        super().__init__(Actor.BACKEND, f"attach {self.name}")
         self.front, self.back = front(str(domain), str(handle)), back(str(domain), str(handle))
-        self.walk = Walk(Actor.BACKEND)
         self.ref = 8 + 100 * handle  # of a domain's devices each has its own
 
-    def moves(self, dice: random.Random) -> list[Move]:
-        """What could be done now."""
-        s = self.walk.state
-        if s.be_state is S.UNKNOWN and s.fe_state is S.UNKNOWN:
-            calls: Calls = (
-                ("driver_completes_node", {"complete": True, "has_uuid": True}),
-                ("driver_sets_online", {"online": True}),
-                ("driver_writes_backend_state", {"state": S.INITIALISING}),
-                ("driver_writes_frontend_state", {"state": S.INITIALISING}),
-            )
-            return [(20, (f"attach {self.name}",), calls)]
-        return [*self._sane(dice, s), *self._hostile(dice, s)]
-
-    def made(self, lines: tuple[str, ...]) -> None:
-        """A move was made: what it published is this device's page from now on."""
-        self.ref += any(line.startswith(f"publish {self.name} ") for line in lines)
+    def made(self, move: Move) -> None:
+        """What a move published is this device's page from now on."""
+        super().made(move)
+        self.ref += any(line.startswith(f"publish {self.name} ") for line in move[1])
 
     def _sane(self, dice: random.Random, s: Driven) -> Iterator[Move]:
         if s.fe_state in (S.INITIALISING, S.CLOSED) and s.be_state in (S.INIT_WAIT, S.CLOSED):
@@ -209,12 +239,12 @@ def _backend_lines(dice: random.Random) -> Iterator[str]:
     frontends = [PlayedFrontend(1, 0), PlayedFrontend(2, 0), PlayedFrontend(1, 1)][: dice.choice((1, 1, 2, 3))]
     for one in frontends:
         one.walk.act((("driver_starts_backend", {}),))
-    early = [line for one in frontends for line in _taken(dice, one) if dice.random() < 0.2]
+    early = [line for one in frontends for line in one.take(dice) if dice.random() < 0.2]
     yield from early
     yield "init"
     yield "run"
     for _ in range(dice.randrange(5, LINES)):
-        yield from _taken(dice, dice.choice(frontends))
+        yield from dice.choice(frontends).take(dice)
         roll = dice.random()
         if roll < 0.65:
             for one in frontends:
@@ -225,38 +255,24 @@ def _backend_lines(dice: random.Random) -> Iterator[str]:
     yield "run"
 
 
-def _taken(dice: random.Random, frontend: PlayedFrontend) -> tuple[str, ...]:
-    _, lines, calls = _chosen(dice, frontend.moves(dice))
-    frontend.walk.act(calls)
-    frontend.made(lines)
-    return lines
-
-
 # ------------------------------------------------------------------------------------------------ to a frontend
 
 
-class PlayedBackend:
+class PlayedBackend(Played):
     """A backend that the script plays, with its one device."""
 
     domain = 58
+    opening = (
+        ("driver_completes_node", {"complete": True, "has_uuid": False}),
+        ("driver_writes_backend_version", {"version": True}),
+        ("driver_writes_backend_state", {"state": S.INIT_WAIT}),
+        ("driver_writes_frontend_state", {"state": S.INITIALISING}),
+    )
 
     def __init__(self) -> None:
+        super().__init__(Actor.FRONTEND, f"offer {self.domain} 0")
         self.front = front("20", "0")
         self.back = f"/local/domain/{self.domain}/backend/vtpm/20/0"
-        self.walk = Walk(Actor.FRONTEND)
-
-    def moves(self, dice: random.Random) -> list[Move]:
-        """What could be done now."""
-        s = self.walk.state
-        if s.be_state is S.UNKNOWN and s.fe_state is S.UNKNOWN:
-            calls: Calls = (
-                ("driver_completes_node", {"complete": True, "has_uuid": False}),
-                ("driver_writes_backend_version", {"version": True}),
-                ("driver_writes_backend_state", {"state": S.INIT_WAIT}),
-                ("driver_writes_frontend_state", {"state": S.INITIALISING}),
-            )
-            return [(20, (f"offer {self.domain} 0",), calls)]
-        return [*self._sane(dice, s), *self._hostile(dice, s)]
 
     def _sane(self, dice: random.Random, s: Driven) -> Iterator[Move]:
         if s.wish is not Wish.OPEN:
@@ -337,9 +353,7 @@ class PlayedBackend:
 def _frontend_lines(dice: random.Random) -> Iterator[str]:
     backend = PlayedBackend()
     for _ in range(dice.randrange(8, LINES)):
-        _, lines, calls = _chosen(dice, backend.moves(dice))
-        backend.walk.act(calls)
-        yield from lines
+        yield from backend.take(dice)
         roll = dice.random()
         if roll < 0.7:
             backend.walk.settle()

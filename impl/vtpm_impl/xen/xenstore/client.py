@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -99,11 +100,12 @@ class _Stream:
         os.close(self._descriptor)
 
 
-class _Requests:
+class _Requests(ABC):
     """What can be asked inside a transaction as well as outside. Paths may be relative to the domain's own."""
 
+    @abstractmethod
     def _ask(self, kind: MessageType, path: str, *rest: bytes) -> bytes:
-        raise NotImplementedError
+        """The store's answer. Raises XenstoreError, and Disconnected."""
 
     def read(self, path: str) -> bytes:
         """Give the value of a node."""
