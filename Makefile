@@ -44,6 +44,7 @@ record: setup
 soak: setup
 	$(BIN)/vtpmspec explore --all --seconds 60
 	$(BIN)/python -m tests.impl.xenbus.hardship --kills 500 --stores 1000000
+	$(BIN)/python -m tests.impl.tis.session
 	$(BIN)/python -m tests.impl.tis.soak
 	$(BIN)/python -m tests.differential.tis_programs
 	$(BIN)/python -m tests.differential.tis_programs --family 1.2 --keep
