@@ -25,7 +25,10 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """What was done, how long it took and might have taken, and what was found; `wrong`: why it fell short."""
+    """What was done, how long it took and might have taken, and what was found; `wrong`: why it fell short.
+
+    `processor` are the seconds of a processor that the machine used for it.
+    """
 
     scenario: str
     title: str
@@ -33,6 +36,7 @@ class Step:
     limit: float
     found: str
     wrong: str = ""
+    processor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Rig:
     @contextlib.contextmanager
     def step(self, title: str, seconds: float) -> Iterator[None]:
         """A step; it is told when it ends, and fails the scenario if it does not come out well in its time."""
-        started = time.monotonic()
+        started, used = time.monotonic(), self.machine.processor()
         limit = min(seconds * self.patience, max(0.0, self._began + self.within - started))
         self._deadline, self._found = started + limit, []
         wrong = ""
@@ -79,7 +83,8 @@ class Rig:
         except (Failed, MachineError) as error:
             wrong = str(error)
         taken = time.monotonic() - started
-        step = Step(self.scenario, title, taken, limit, "; ".join(self._found), wrong)
+        used = self.machine.processor() - used
+        step = Step(self.scenario, title, taken, limit, "; ".join(self._found), wrong, used)
         self.steps.append(step)
         tell(f"  {taken:6.1f} s  {title}" + (f": {step.found}" if step.found else ""))
         if wrong:

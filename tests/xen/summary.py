@@ -9,8 +9,8 @@ from tests.xen.rig import Memory, Step
 
 
 def scenarios(steps: Iterable[Step]) -> str:
-    """A row for each scenario: how many steps it took, how long, and its longest step."""
-    rows = [("scenario", "steps", "seconds", "longest step", "")]
+    """A row for each scenario: how many steps it took, how long, of that on a processor, and its longest step."""
+    rows = [("scenario", "steps", "seconds", "processor", "longest step", "")]
     by_scenario: dict[str, list[Step]] = {}
     for step in steps:
         by_scenario.setdefault(step.scenario, []).append(step)
@@ -18,10 +18,10 @@ def scenarios(steps: Iterable[Step]) -> str:
         longest = max(taken, key=lambda step: step.seconds)
         wrong = [step for step in taken if step.wrong]
         verdict = f"falls short: {wrong[0].title}" if wrong else "holds"
-        seconds = sum(step.seconds for step in taken)
-        rows.append(
-            (scenario, f"{len(taken)}", f"{seconds:.0f}", f"{longest.title} ({longest.seconds:.0f} s)", verdict)
-        )
+        seconds = f"{sum(step.seconds for step in taken):.0f}"
+        processor = f"{sum(step.processor for step in taken):.0f}"
+        told = f"{longest.title} ({longest.seconds:.0f} s)"
+        rows.append((scenario, f"{len(taken)}", seconds, processor, told, verdict))
     return _table(rows)
 
 

@@ -52,6 +52,10 @@ def test_an_archive_holds_files_links_and_the_folders_above_them() -> None:
 class Dead:
     """A machine that does not answer."""
 
+    def processor(self) -> float:
+        """It does nothing."""
+        return 0.0
+
     def ask(self, do: str, patience: float, /, **arguments: Any) -> Any:
         raise MachineError(f"domain 0 does not answer in {patience:.0f} s")
 
@@ -134,13 +138,13 @@ def test_a_scenarios_recording_is_its_part_of_the_logs_after_the_machines_start(
 
 def test_the_tables_show_each_scenario_and_each_domain(tmp_path: Path) -> None:
     steps = [
-        Step("boot", "it is up", 10.4, 60, ""), Step("boot", "it works", 2.0, 60, ""),
+        Step("boot", "it is up", 10.4, 60, "", processor=3.0), Step("boot", "it works", 2.0, 60, "", processor=1.4),
         Step("tis", "it is read", 1.0, 60, "", "it is not"), Step("tis", "it is left", 0.5, 60, ""),
     ]  # fmt: skip
     assert summary.scenarios(steps).splitlines() == [
-        "scenario  steps  seconds  longest step",
-        "boot          2       12  it is up (10 s)   holds",
-        "tis           2        2  it is read (1 s)  falls short: it is read",
+        "scenario  steps  seconds  processor  longest step",
+        "boot          2       12          4  it is up (10 s)   holds",
+        "tis           2        2          0  it is read (1 s)  falls short: it is read",
     ]
     built = Images(tmp_path)
     for file in (built.xen, built.kernel, built.dom0, built.domain):
