@@ -145,6 +145,7 @@ def _clean(rig: Rig) -> None:
         with rig.step("what is left is destroyed", 120):
             for line in reversed(rig.run("xl", "list").splitlines()[2:]):  # guests before their backends
                 rig.run("xl", "destroy", line.split()[0], code=None)
+            rig.dom0("stop_all")
     except Failed:
         pass
 

@@ -54,6 +54,13 @@ class Dom0:
         process.send_signal(number)
         return process.wait(timeout)
 
+    def stop_all(self) -> list[str]:
+        """Kill what has been started and goes on; the names."""
+        names = list(self._running)
+        for name in names:
+            self.stop(name, signal.SIGKILL)
+        return names
+
     def await_text(self, path: str, pattern: str, timeout: float, beyond: int = 0) -> list[str]:
         """Wait until a file matches beyond an offset: the groups of the match."""
         deadline = time.monotonic() + timeout
