@@ -130,26 +130,32 @@ def test_every_fault_is_met() -> None:
     assert len({run.name for run in runs(2)}) == len(list(runs(2)))
 
 
-@pytest.mark.parametrize("options", [["--family", "1.2"], ["--family", "2.0"]], ids=["TPM 1.2", "TPM 2.0"])
-def test_qemus_tpm_conforms_or_deviates_as_is_known(options: list[str]) -> None:
+def test_qemus_tpm_conforms_or_deviates_as_is_known() -> None:
     tpm_machine.required()
     known = data("deviations", "qemu-tis-device.json")
     code, document = told(
-        "--runs", 4, "--timeout", 60, "--deviations", known, subject=[*QEMUS, *options], end="tis-device"
+        "--runs", 10, "--timeout", 60, "--deviations", known, subject=[*QEMUS, "--family", "2.0"], end="tis-device"
     )
     assert code == 0, document
-    assert document["counts"]["random"] == {"success": 4}
+    assert document["counts"]["random"] == {"success": 10}
     assert document["counts"]["reject"]["known deviations"] == 2
-    assert len(document["runs"]) == 2 + len(kept_scripts("tis-device")) + 4
+    assert len(document["runs"]) == 2 + len(kept_scripts("tis-device")) + 10
+
+
+def test_qemus_tpm_1_2_does_what_a_driver_relies_on() -> None:
+    """No more than that: each of its resets takes a while."""
+    tpm_machine.required()
+    code, document = told("--only", "accept/[cr]*", "--timeout", 60, subject=QEMUS, end="tis-device")
+    assert (code, document["counts"]) == (0, {"sanity": {"success": 2}, "accept": {"success": 2}}), document
 
 
 @pytest.mark.parametrize("options", [[], ["--seed", "3"], ["--family", "2.0", "--seed", "4"]], ids=" ".join)
 def test_the_device_that_the_model_is_conforms(options: list[str]) -> None:
-    code, document = told("--runs", 60, subject=[*MODELS, *options], end="tis-device")
+    code, document = told("--runs", 20, subject=[*MODELS, *options], end="tis-device")
     assert code == 0, document
     assert document["subject"]["name"] == "tis.device"
     assert {run["verdict"] for run in document["runs"]} == {"success"}
-    assert len(document["runs"]) == 2 + len(kept_scripts("tis-device")) + 60
+    assert len(document["runs"]) == 2 + len(kept_scripts("tis-device")) + 20
 
 
 DEVICE = """
