@@ -16,10 +16,12 @@ from tests.peers import tpm_machine
 from vtpm_model.tis import TIS
 from vtpm_traces.conform import tis_device, tis_nonsense, tis_program
 from vtpm_traces.conform.script import parse
-from vtpm_traces.conform.tis_device import TooLong
+from vtpm_traces.conform.tis_device import FIFO, TooLong
 from vtpm_traces.conform.tis_driver import ERRORS, runs
 from vtpm_traces.conform.trial import kept_scripts
 from vtpm_traces.files import BadInput
+from vtpm_traces.recordings.tis_accesses import Access
+from vtpm_traces.recordings.tis_trace import read_tis_trace
 from vtpm_traces.schema import data
 
 OURS = [sys.executable, "-m", "vtpm_impl.cli", "sut", "tis-driver"]
@@ -260,6 +262,17 @@ def test_a_random_run_that_a_driver_fails_is_shrunk_kept_and_repeated(tmp_path: 
     assert finding["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].endswith("/tis_nonsense.py")
     code, said = conform("--script", tmp_path / "kept" / "random-2.script", subject=odd)
     assert (code, "a response of 10 bytes that says it has 99" in said) == (1, True)
+
+
+def test_of_a_kept_run_that_a_driver_fails_the_accesses_are_kept(tmp_path: Path) -> None:
+    """There is no script of it: what is played depends on what the driver does."""
+    odd = subject(tmp_path, BELIEVES.replace(repr(tis_nonsense.COMMANDS[1]), "wish['data']"))
+    code, _ = conform("--only", "reject/tiny-quick-0", "--keep", tmp_path / "kept", subject=odd)
+    assert code == 1
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["sanity-before.trace"]
+    kept = read_tis_trace(tmp_path / "kept" / "sanity-before.trace")
+    accesses = [access for access in kept if isinstance(access, Access)]
+    assert {(access.locality, access.offset) for access in accesses} == {(1, FIFO)}
 
 
 def test_a_random_run_that_a_device_fails_is_shrunk_kept_and_repeated(tmp_path: Path) -> None:

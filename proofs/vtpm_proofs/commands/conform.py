@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ENDS: Final = ("frontend", "backend")
 TIS_ENDS: Final = ("tis-driver", "tis-device")
 
+PATIENCE: Final = 5.0
+"""Seconds that a subject may take for a line, if nothing else is said."""
+
 PROGRESS: Final = 5.0
 """Seconds between two words on how far the work is."""
 
@@ -36,7 +39,9 @@ def conform(
     only: Annotated[list[str] | None, typer.Option(metavar="RUN", help="Only runs like this: reject/*.")] = None,
     script: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Only this script.")] = None,
     deviations: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="What is known of the subject.")] = None,
-    timeout: Annotated[float, typer.Option(min=0.01, metavar="SECONDS", help="For each line of the subject.")] = 5.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.01, metavar="SECONDS", help="For each line of the subject.")
+    ] = PATIENCE,
     shrink: Annotated[bool, typer.Option("--shrink/--no-shrink", help="Make failing scripts shorter.")] = True,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Write what failed: script and log.")] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a JUnit report.")] = None,
@@ -52,6 +57,8 @@ def conform(
     Example: vtpmspec conform --runs 500 --seed 7 -- vtpm sut backend
 
     Example: vtpmspec conform --end tis-driver -- vtpm sut tis-driver
+
+    Example: vtpmspec conform --end tis-device --timeout 60 -- vtpm sut tis-device --family 2.0
     """
     from vtpm_proofs.report import verdicts
     from vtpm_traces.conform.campaign import Campaign
@@ -130,14 +137,17 @@ def _played(campaign: Trial[Any], end: str) -> list[Ended]:
 
 
 def _keep(folder: Path, suffix: str, ended: Sequence[Ended]) -> None:
-    """Write the shrunk script and the log of each failure; the log is one that `vtpmspec trace validate` reads."""
+    """Write the shrunk script, if any, and the log of each failure, one that `vtpmspec trace validate` reads."""
     for one in ended:
+        name = folder / re.sub(r"[^A-Za-z0-9.-]", "-", one.run)
+        if one.sentence and one.log:
+            folder.mkdir(parents=True, exist_ok=True)
+            name.with_name(f"{name.name}{suffix}").write_text("".join(f"{line}\n" for line in one.log), "utf-8")
         if one.sentence and one.lines:
             folder.mkdir(parents=True, exist_ok=True)
-            name = re.sub(r"[^A-Za-z0-9.-]", "-", one.run)
             head = (f"# {one.doc}", f"# {one.run}: {ascii(one.sentence)[1:-1]}")
-            (folder / f"{name}.script").write_text("".join(f"{line}\n" for line in (*head, *one.lines)), "utf-8")
-            (folder / f"{name}{suffix}").write_text("".join(f"{line}\n" for line in one.log), "utf-8")
+            text = "".join(f"{line}\n" for line in (*head, *one.lines))
+            name.with_name(f"{name.name}.script").write_text(text, "utf-8")
 
 
 def _repeat(campaign: Trial[Any], run: str) -> str:
@@ -146,6 +156,8 @@ def _repeat(campaign: Trial[Any], run: str) -> str:
     words = ["vtpmspec", "conform", *end, "--only", run]
     if run.startswith("random/"):
         words += ["--seed", str(campaign.seed)]
+    if campaign.patience != PATIENCE:
+        words += ["--timeout", f"{campaign.patience:g}"]
     return shlex.join([*words, "--", *campaign.command])
 
 
