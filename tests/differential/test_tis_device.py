@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 
 import pytest
 from tests.differential.tis_programs import KEPT, LENGTH, RESET, Program, difference, main
@@ -14,7 +15,8 @@ from vtpm_impl.tis.driver import Driver
 from vtpm_impl.tis.errors import CarrierError
 from vtpm_impl.tis.qemu import Machine
 from vtpm_impl.tpm.family import Family
-from vtpm_model.tis_device import ACCESS, COMMAND_READY, DATA_FIFO, GO, REQUEST, STS
+from vtpm_model.tis_device import ACCESS, ACTIVE, COMMAND_READY, DATA_FIFO, GO, QEMU, REQUEST, STS
+from vtpm_traces.recordings.tis_accesses import explained_by
 
 PROGRAMS = {(Family.TPM_1_2, RESET): 20, (Family.TPM_1_2, KEPT): 150, (Family.TPM_2_0, RESET): 150}
 """`make soak` runs 10 000 of each. A TPM 1.2 takes its time after a reset."""
@@ -31,6 +33,23 @@ def test_programs_are_explained(family: Family, tpm: tuple[str, ...]) -> None:
         for seed in range(PROGRAMS[family, tpm]):
             verdict = difference(machine, family, seed)
             assert verdict is None, verdict.stuck[0]
+
+
+def test_what_was_not_read_is_a_difference() -> None:
+    """Another locality is active, or none, in one of the readings of ACCESS of a program: each is noticed."""
+    tpm_machine.required()
+    with Machine(Family.TPM_2_0) as machine:
+        for seed in range(5):
+            machine.reset()
+            program = Program(machine, Family.TPM_2_0, random.Random(seed))
+            program.run()
+            assert explained_by(QEMU.name, "program", program.accesses).accepted
+            for place, access in enumerate(program.accesses):
+                if not access.writes and access.offset == ACCESS and access.value is not None:
+                    spoilt = list(program.accesses)
+                    spoilt[place] = replace(access, value=access.value ^ ACTIVE)
+                    verdict = explained_by(QEMU.name, "spoilt", spoilt)
+                    assert verdict.stuck[0].origin.line == access.origin.line
 
 
 @pytest.mark.parametrize(("tpm", "codes"), [(RESET, [0, 0]), (KEPT, [0, 0x26])], ids=["reset", "kept"])

@@ -46,7 +46,8 @@ Device = Annotated[Path | None, typer.Option("--device", metavar="FILE", help="A
 Demo = Annotated[bool, typer.Option("--demo", help="A TPM made by QEMU and swtpm for this once, and started.")]
 Of = Annotated[Family | None, typer.Option("--family", help="What --demo makes; else a TPM 1.2.")]
 Locality = Annotated[
-    int | None, typer.Option("--locality", min=0, max=LOCALITIES.stop - 1, help="Speak at this locality.")
+    int | None,
+    typer.Option("--locality", min=0, max=LOCALITIES.stop - 1, help="Speak at this one; 4 is the processor's."),
 ]
 Start = Annotated[bool, typer.Option("--startup", help="Send TPM_Startup first, which a TPM waits for after a reset.")]
 Trace = Annotated[

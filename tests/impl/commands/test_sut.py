@@ -17,10 +17,20 @@ def sut(end: str, said: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([VTPM, "sut", end], input=said, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_what_is_no_end_of_a_device_is_wrong_use() -> None:
-    ended = sut("toolstack", "")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["toolstack"], "'toolstack' is no end of a device: frontend, backend, tis-driver, tis-device are meant"),
+        (["backend", "--tis", "devmem"], "--tis and --family are for tis-device, and not for a backend"),
+        (["tis-driver", "--family", "2.0"], "--tis and --family are for tis-device, and not for a tis-driver"),
+        (["tis-device", "--family", "2.0", "--tis", "devmem"], "--family is for a device that QEMU makes"),
+        (["tis-device", "--tis", "mem"], "'mem' is no way to the TPM's registers"),
+    ],
+)
+def test_wrong_use_is_told(arguments: list[str], told: str) -> None:
+    ended = subprocess.run([VTPM, "sut", *arguments], capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 2
-    assert "'toolstack' is no end of a device: frontend, backend" in ended.stderr
+    assert ended.stderr.startswith(f"vtpm: {told}")
 
 
 @pytest.mark.parametrize("end", ["frontend", "backend"])
