@@ -31,6 +31,7 @@ from vtpm_model.tis_driver import (
     DATA,
     DRIVER,
     EXECUTING,
+    FOREIGN,
     GARBLED,
     GOING,
     IS_READY,
@@ -101,8 +102,8 @@ def reads(before: Tis, after: Tis) -> bool:
 
 
 def goes(before: Tis, after: Tis) -> bool:
-    """The driver has written tpmGo."""
-    return (before.doing == GOING) & (after.doing == EXECUTING)
+    """The driver has written tpmGo: it waits for a response now."""
+    return (before.doing != EXECUTING) & (after.doing == EXECUTING)
 
 
 def ends(before: Tis, after: Tis, outcome: int) -> bool:
@@ -131,12 +132,10 @@ def a_byte_is_written_only_where_one_is_taken(before: Tis, step: Step, after: Ti
     return implies(writes(before, after) & owned(before), taken & within)
 
 
-@every_step(covers="I2", about=Actor.DRIVER, cites=(sources.TIS_BURST_COUNT, sources.EDK2_READS_THE_BURST_COUNT))
-def no_access_exceeds_the_burst_count(before: Tis, step: Step, after: Tis) -> bool:
-    """The driver writes and reads no more bytes than the burst count that it read last, less those since."""
-    written = implies(writes(before, after), after.sent - before.sent <= before.room)
-    read = implies(reads(before, after), after.got - before.got <= before.room)
-    return implies(owned(before), written & read)
+@always(covers=("I2", "I7"), about=Actor.DRIVER, cites=(sources.TIS_BURST_COUNT, sources.EDK2_READS_THE_BURST_COUNT))
+def no_access_exceeds_the_burst_count(s: Tis) -> bool:
+    """Whatever the device is and whoever has it, no more bytes are moved than the burst count that was read last."""
+    return s.credit >= 0
 
 
 @every_step(covers="I3", about=Actor.DRIVER, cites=(sources.TIS_GO, sources.TIS_EXPECT))
@@ -176,14 +175,24 @@ def a_response_is_the_devices_whole_answer_to_this_command(before: Tis, step: St
     return implies(ends(before, after, RESPONSE) & before.sound, read & this)
 
 
-@always(covers="I6", about=Actor.DRIVER, cites=(sources.TIS_BURST_COUNT, sources.TIS_EXPECT))
+@always(
+    covers="I6",
+    about=Actor.DRIVER,
+    cites=(sources.TIS_BURST_COUNT, sources.TIS_EXPECT),
+    derived_from=("the_device_is_where_the_driver_thinks",),
+)
 def no_byte_of_the_command_is_lost_or_doubled(s: Tis) -> bool:
     """While a command is sent to a TPM that the driver has, the device has as many bytes as were written."""
     sending = among(s.doing, SENDING, CHECKING, GOING) & owned(s)
     return implies(sending, (s.fifo.taken == s.sent) & implies(s.sent > 0, s.fifo.size == s.length))
 
 
-@always(covers="I6", about=Actor.DRIVER, cites=(sources.TIS_BURST_COUNT, sources.TIS_RESPONSE_RETRY))
+@always(
+    covers="I6",
+    about=Actor.DRIVER,
+    cites=(sources.TIS_BURST_COUNT, sources.TIS_RESPONSE_RETRY),
+    derived_from=("the_device_is_where_the_driver_thinks",),
+)
 def no_byte_of_the_response_is_lost_or_doubled(s: Tis) -> bool:
     """While a response is read from a TPM that the driver has, as many bytes were read as the device has given."""
     reading = among(s.doing, RECEIVING, CLOSING) & owned(s)
@@ -220,9 +229,10 @@ def what_is_not_owned_gives_no_leave_to_go_on(before: Tis, step: Step, after: Ti
 
 @every_step(covers="I7", about=Actor.DRIVER, cites=(sources.TIS_BEEN_SEIZED, sources.TIS_SEIZE))
 def a_seizure_is_told(before: Tis, step: Step, after: Tis) -> bool:
-    """A call whose TPM was taken away ends neither in a response nor as garbled."""
+    """A look that shows the TPM to be another's ends the call as lost; lost, it has no response and is not garbled."""
+    told = implies(step.picks.get("seen", NOT_VALID) == FOREIGN, after.outcome == LOST)
     ended = ends(before, after, RESPONSE) | ends(before, after, GARBLED)
-    return implies(ended & before.sound, negate(before.lost))
+    return told & implies(ended & before.sound, negate(before.lost))
 
 
 @every_step(covers="I9", about=Actor.DRIVER, cites=(sources.TIS_COMMAND_READY, sources.MINIOS_TIS_ABORTS))
@@ -321,25 +331,24 @@ def nothing_is_told_lost_that_is_not(before: Tis, step: Step, after: Tis) -> boo
     return implies(ends(before, after, LOST), before.lost | negate(before.sound))
 
 
-@every_step(covers="N8", about=Actor.DRIVER, cites=(sources.TIS_DATA_AVAIL, sources.TIS_COMMAND_READY))
+@every_step(
+    covers="N8",
+    about=Actor.DRIVER,
+    cites=(sources.TIS_DATA_AVAIL, sources.TIS_COMMAND_READY, sources.TIS_ACTIVE_LOCALITY, sources.TIS_REQUEST_USE),
+)
 def what_is_shown_is_taken(before: Tis, step: Step, after: Tis) -> bool:
     """A look that shows what the driver waits for ends the wait."""
     seen, burst = step.picks.get("seen", NOT_VALID), step.picks.get("burst", 0)
+    granted = step.picks.get("valid", False) & step.picks.get("active", False)
     waited_for = (
-        ((before.doing == READYING) & (seen == IS_READY))
+        ((before.doing == TAKING) & granted)
+        | ((before.doing == READYING) & (seen == IS_READY))
         | (among(before.doing, CHECKING, CLOSING) & (seen != NOT_VALID))
         | ((before.doing == EXECUTING) & among(seen, DATA, IS_READY))
         | ((before.doing == RECEIVING) & (seen == DATA) & (burst > 0))
         | ((before.doing == SENDING) & (burst > 0))
     )
     return implies(waited_for, (after.doing != before.doing) | (after.burst > 0))
-
-
-@every_step(covers="N8", about=Actor.DRIVER, cites=(sources.TIS_ACTIVE_LOCALITY, sources.TIS_REQUEST_USE))
-def a_locality_that_is_granted_is_taken(before: Tis, step: Step, after: Tis) -> bool:
-    """A look at ACCESS that shows the locality active ends the wait for it."""
-    shown = step.picks.get("valid", False) & step.picks.get("active", False)
-    return implies(shown, after.doing == CLAIMED)
 
 
 # ----------------------------------------------------------------------------------------------------------- lemmas
@@ -422,7 +431,7 @@ def what_is_read_has_a_size(s: Tis) -> bool:
 @lemma
 def the_driver_counts_as_the_device_does(s: Tis) -> bool:
     """What the driver may still write or read is not more than what the device has said."""
-    return implies(among(s.doing, SENDING, RECEIVING) & owned(s), s.burst <= s.room)
+    return (s.burst >= 0) & implies(among(s.doing, SENDING, RECEIVING), s.burst <= s.credit)
 
 
 @lemma
@@ -452,7 +461,7 @@ def the_device_is_where_the_driver_thinks(s: Tis) -> bool:
         & implies((s.doing == SENDING) & (s.sent > 0), reception)
         & implies(among(s.doing, CHECKING, GOING), reception)
         & implies(s.doing == EXECUTING, executed & ((phase == EXECUTION) | unread))
-        & implies(among(s.doing, RECEIVING, CLOSING), complete & (s.fifo.given == s.got))
+        & implies(among(s.doing, RECEIVING, CLOSING), complete & (s.fifo.given == s.got) & (s.got <= s.fifo.answer))
         & implies(s.doing == RECEIVING, s.got + s.burst <= s.fifo.answer)
         & implies(s.doing == RETRYING, complete)
         & implies(among(s.doing, RECEIVING, CLOSING) & (s.got >= TPM_HEADER), (s.expected == s.fifo.answer) | once)
@@ -589,7 +598,6 @@ TIS = Spec(
         nothing_is_garbled_by_a_sound_device,
         nothing_is_told_lost_that_is_not,
         what_is_shown_is_taken,
-        a_locality_that_is_granted_is_taken,
     ),
     lemmas=(
         a_call_that_goes_on_has_its_tpm,

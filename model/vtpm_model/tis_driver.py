@@ -41,6 +41,9 @@ LONGEST_WAIT = 1_000_000
 Interval = Annotated[int, Range(1, LONGEST_WAIT)]
 """A time limit, in poll intervals."""
 
+Credit = Annotated[int, Range(-0xFFFF, 0xFFFF)]
+"""What is left of a burst count, in bytes; below zero is what was moved without leave."""
+
 
 class Owner(IntEnum):
     """Who has the TPM."""
@@ -151,13 +154,13 @@ class Tis:
     fifo: Fifo
     held: Nat  # the call whose command or response is in the FIFO, 0: none
     ran: Nat  # the last call whose command was executed
-    room: Nat  # bytes that it takes or gives by its word, the burst count that was read last
+    credit: Credit  # the burst count that was read last, less the bytes that were written and read since
     # the driver
     doing: Doing
     call: Nat  # calls so far; the number of the last
     length: Nat  # bytes of its command
     sent: Nat
-    burst: Nat  # bytes that may be written or read before the burst count is read again
+    burst: Credit  # bytes that the driver writes or reads before it reads the burst count again
     got: Nat  # bytes of the response that were read
     expected: Nat  # bytes that the response has by its own header, once that was read
     retried: bool  # the response was asked for again
@@ -178,7 +181,7 @@ STANDARD = Limits(access=1, readiness=1, status=1, burst=1, execution=1)
 def at_rest() -> Tis:
     """A device that was just reset, and a driver that has not been called."""
     return Tis(
-        owner=NOBODY, asking=False, wanted=False, sound=True, fifo=EMPTY, held=0, ran=0, room=0,
+        owner=NOBODY, asking=False, wanted=False, sound=True, fifo=EMPTY, held=0, ran=0, credit=0,
         doing=RESTING, call=0, length=0, sent=0, burst=0, got=0, expected=0, retried=False,
         limit=1, waited=0, looked=False, outcome=PENDING, limits=STANDARD, lost=False,
         garbled=False,
@@ -287,7 +290,7 @@ def driver_asks_for_readiness(s: Tis) -> Tis:
 def drops_the_command(s: Tis) -> Tis:
     """The state after commandReady."""
     if obeys(s):
-        return replace(s, fifo=tis_fifo.told_to_get_ready(s.fifo), held=0, room=0)
+        return replace(s, fifo=tis_fifo.told_to_get_ready(s.fifo), held=0)
     return s
 
 
@@ -296,7 +299,7 @@ def driver_awaits_readiness(s: Tis, seen: Sts, burst: U16) -> Tis:
     """The driver reads STS until it says commandReady."""
     require(s.doing == READYING)
     require(shows(s, seen, burst))
-    after = replace(s, room=burst)
+    after = replace(s, credit=burst)
     if seen == FOREIGN:
         return has_lost_it(after)
     if seen == IS_READY:
@@ -313,7 +316,7 @@ def driver_asks_for_room(s: Tis, seen: Sts, burst: U16) -> Tis:
     """The driver reads STS until its burst count lets it write; both bytes of the count at once."""
     require((s.doing == SENDING) & (s.burst == 0))
     require(shows(s, seen, burst))
-    after = replace(s, room=burst)
+    after = replace(s, credit=burst)
     if seen == FOREIGN:
         return has_lost_it(after)
     if burst > 0:
@@ -334,10 +337,11 @@ def driver_writes(s: Tis, count: U16) -> Tis:
 
 
 def write_fifo(s: Tis, count: int) -> Tis:
-    """The state after the driver has written so many bytes; an access that exceeds the device's word is lost."""
-    if obeys(s) & (count <= s.room):
-        return replace(s, fifo=tis_fifo.written(s.fifo, count, s.length), held=s.call, room=s.room - count)
-    return s
+    """The state after the driver has written so many bytes; an access that exceeds the burst count is lost."""
+    after = replace(s, credit=s.credit - count)
+    if obeys(s) & (count <= s.credit):
+        return replace(after, fifo=tis_fifo.written(s.fifo, count, s.length), held=s.call)
+    return after
 
 
 @action(
@@ -349,7 +353,7 @@ def driver_checks_what_is_expected(s: Tis, seen: Sts, burst: U16) -> Tis:
     """The driver reads STS until it is valid: more must be expected before the last byte, and nothing after it."""
     require(s.doing == CHECKING)
     require(shows(s, seen, burst))
-    after = replace(s, room=burst)
+    after = replace(s, credit=burst)
     if seen == FOREIGN:
         return has_lost_it(after)
     if seen == NOT_VALID:
@@ -376,7 +380,7 @@ def driver_awaits_the_response(s: Tis, seen: Sts, burst: U16) -> Tis:
     """The driver reads STS until there is a response; a device that is ready has dropped the command."""
     require(s.doing == EXECUTING)
     require(shows(s, seen, burst))
-    after = replace(s, room=burst)
+    after = replace(s, credit=burst)
     if seen == FOREIGN:
         return has_lost_it(after)
     if seen == IS_READY:
@@ -407,7 +411,7 @@ def driver_asks_for_data(s: Tis, seen: Sts, burst: U16) -> Tis:
     """The driver reads STS until there are data and a burst count; a response that makes no sense is read again."""
     require((s.doing == RECEIVING) & (s.burst == 0))
     require(shows(s, seen, burst))
-    after = replace(s, room=burst)
+    after = replace(s, credit=burst)
     if seen == FOREIGN:
         return has_lost_it(after)
     if makes_no_sense(s) | negate(among(seen, NOT_VALID, DATA)):
@@ -451,10 +455,11 @@ def driver_reads(s: Tis, count: U16, size: U32) -> Tis:
 
 
 def read_fifo(s: Tis, count: int) -> Tis:
-    """The state after the driver has read so many bytes; an access that exceeds the device's word finds nothing."""
-    if obeys(s) & (count <= s.room):
-        return replace(s, fifo=tis_fifo.read(s.fifo, count), room=s.room - count)
-    return s
+    """The state after the driver has read so many bytes; an access that exceeds the burst count finds nothing."""
+    after = replace(s, credit=s.credit - count)
+    if obeys(s) & (count <= s.credit):
+        return replace(after, fifo=tis_fifo.read(s.fifo, count))
+    return after
 
 
 @action(by=Actor.DRIVER, owed=True, cites=sources.TIS_RESPONSE_RETRY)
@@ -473,7 +478,7 @@ def driver_checks_that_there_is_no_more(s: Tis, seen: Sts, burst: U16) -> Tis:
     """The driver reads STS until it is valid: after the last byte no data may be left."""
     require(s.doing == CLOSING)
     require(shows(s, seen, burst))
-    after = replace(s, room=burst)
+    after = replace(s, credit=burst)
     if seen == FOREIGN:
         return has_lost_it(after)
     if seen == NOT_VALID:
@@ -508,10 +513,7 @@ def gives_back(s: Tis) -> Tis:
 
 def passes_to(s: Tis, owner: Owner) -> Tis:
     """The state after the TPM has gone from the driver to others: whatever it was doing is dropped."""
-    return replace(
-        s, owner=owner, asking=False, fifo=EMPTY, held=0, room=0,
-        lost=s.lost | has_begun(s),
-    )  # fmt: skip
+    return replace(s, owner=owner, asking=False, fifo=EMPTY, held=0, lost=s.lost | has_begun(s))
 
 
 def has_begun(s: Tis) -> bool:

@@ -74,8 +74,9 @@ BOUNDS: dict[str, Bounds] = {
         picks={
             "named": (10,),
             "given": (10,),
-            "burst": (0, 10),
-            "count": (10,),
+            "burst": (0, 5, 10),
+            "driver_checks_that_there_is_no_more.burst": (0,),
+            "count": (5, 10),
             "size": (10, 20),
             "answer": (20,),
             "told": (1,),
@@ -84,13 +85,13 @@ BOUNDS: dict[str, Bounds] = {
         more_picks={
             "named": (9, 10, 4096, 4097),
             "given": (9, 10, 4096, 4097),
-            "burst": (0, 1, 10, 20),
-            "count": (0, 1, 9, 10),
+            "burst": (0, 1, 5, 10, 20),
+            "count": (0, 1, 5, 9, 10),
             "size": (9, 10, 11, 20, 4096, 4097),
             "answer": (9, 10, 11, 20, 4096, 4097),
             "told": (0, 2, 2_000_000),
         },
-        states=100_000,
+        states=150_000,
     ),
     "isolation": Bounds(
         fields={"x.epoch": 2, "y.epoch": 2, "clock": 6, "ahead": 2},

@@ -46,14 +46,17 @@ EXPLAINED = Path(__file__).with_name("data") / "equivalent.json"
 
 EQUIVALENT = "equivalent"
 
-RUN = 60
-"""So many mutants are run themselves, for a fact that kills none alone by induction."""
+AT_A_TIME = 60
+"""So many mutants are asked about by induction, and then run themselves, before more are: a run is the quicker one."""
 
 MOST_EXPLAINED = 0.05
 """The share of mutants that may be explained rather than killed."""
 
 Pinned = Mapping[str, Sequence[Trace]]
 """By the id of a mutant, the kept traces that name it."""
+
+Question = tuple[str, str, tuple[str, ...]]
+"""A system, a fact of it, and the mutants and variants of which it may kill one alone, in the order to try them in."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,7 @@ def _judge_claim(question: tuple[int, tuple[str, ...]]) -> tuple[Verdict, bool]:
     return verdict_of(name, mutation, SURVIVES, _run.of(name).says_the_same(mutation)), False
 
 
-def _sole(question: tuple[str, str, tuple[str, ...]]) -> Sole:
+def _sole(question: Question) -> Sole:
     """The first of some mutants and variants that a fact alone kills."""
     name, fact, labels = question
     for label in labels:
@@ -291,12 +294,18 @@ class _workers:  # noqa: N801  (used as a statement: `with _workers(2) as each`)
 
 
 def _suspects(verdicts: Sequence[Verdict]) -> list[tuple[int, tuple[str, ...]]]:
-    """For each mistake in what is only said, the mistakes in the model that the claims which it changes notice."""
+    """For each mistake in what is only said, the mistakes in the model that the claims which it changes may notice.
+
+    Those that they noticed first come first; a mistake that a lemma noticed first is noticed by claims, too.
+    """
     found = []
     for number, (name, mutation) in enumerate(_run.claimed):
-        claims = {claim.name for claim in claims_using(_run.systems[name], mutation.function)}
+        spec = _run.systems[name]
+        claims = {claim.name for claim in claims_using(spec, mutation.function)}
+        lemmas = {lemma.name for lemma in spec.lemmas}
         noticed = [verdict.id for verdict in verdicts if verdict.by in claims]
-        found.append((number, (*noticed, *_run.variants)))
+        possible = [verdict.id for verdict in verdicts if verdict.by in lemmas]
+        found.append((number, (*noticed, *_run.variants, *possible)))
     return found
 
 
@@ -403,25 +412,25 @@ def _alone(sole: Sole | None) -> bool:
     return sole is not None and bool(sole.mutant)
 
 
-def _asked(questions: Sequence[tuple[str, str, tuple[str, ...]]], each: Each) -> list[Sole]:
-    found = list(each(_sole, questions))
-    lonely = {
-        sole.fact: (name, labels[:RUN])
-        for sole, (name, _, labels) in zip(found, questions, strict=True)
-        if not sole.mutant
-    }
-    tried = list(dict.fromkeys((name, label) for name, labels in lonely.values() for label in labels))
-    broken = dict(zip(tried, each(_runs, tried), strict=True))
-    for at, sole in enumerate(found):
-        if sole.fact in lonely:
-            name, labels = lonely[sole.fact]
-            alone = next((label for label in labels if broken[name, label] == {sole.fact}), None)
+def _asked(questions: Sequence[Question], each: Each) -> list[Sole]:
+    """Some mutants of each question at a time: first by induction, then those facts that kill none in runs."""
+    found: list[Sole] = []
+    lonely = list(questions)
+    for begin in range(0, max((len(labels) for _, _, labels in questions), default=0), AT_A_TIME):
+        turn = [(name, fact, labels[begin : begin + AT_A_TIME]) for name, fact, labels in lonely]
+        found += [sole for sole in each(_sole, turn) if sole.mutant]
+        turn = [question for question in turn if question[1] not in {sole.fact for sole in found}]
+        tried = list(dict.fromkeys((name, label) for name, _, labels in turn for label in labels))
+        broken = dict(zip(tried, each(_runs, tried), strict=True))
+        for name, fact, labels in turn:
+            alone = next((label for label in labels if broken[name, label] == {fact}), None)
             if alone is not None:
-                found[at] = Sole(name, sole.fact, alone, "runs")
-    return found
+                found.append(Sole(name, fact, alone, "runs"))
+        lonely = [question for question in lonely if question[1] not in {sole.fact for sole in found}]
+    return found + [Sole(name, fact) for name, fact, _ in lonely]
 
 
-def _questions(verdicts: Sequence[Verdict], turn: int) -> list[tuple[str, str, tuple[str, ...]]]:
+def _questions(verdicts: Sequence[Verdict], turn: int) -> list[Question]:
     """For each fact, in the system that has it `turn` systems after the first: the mutants worth a try, in order."""
     having: dict[str, list[str]] = {}
     for name, spec in _run.systems.items():
@@ -446,8 +455,9 @@ def _candidates(name: str, fact: str, verdicts: Sequence[Verdict]) -> list[str]:
     ]
     claims = set(_claims(spec))
     likely = [verdict.id for verdict in killed if verdict.by == fact]
+    own = [variant for variant in _run.variants if variant.startswith(f"{name}+")]
     possible = [verdict.id for verdict in killed if verdict.by not in claims]
-    return [*likely, *_run.variants, *possible]
+    return [*likely, *own, *possible]
 
 
 def _lonely(campaign: Campaign) -> list[str]:

@@ -115,7 +115,8 @@ class Grounds:
 def broken_by_runs(spec: Spec[Any], changed: Mapping[str, Action[Any]], states: int = 3_000) -> set[str]:
     """The facts (not lemmas) that runs of a mutant itself break first.
 
-    The runs stay within the bounds of the system, and none is followed beyond the first fact that it breaks.
+    The runs go deep within the bounds of the system, and a little way beyond them; none is followed beyond the first
+    fact that it breaks.
     """
     facts = [fact for fact in spec.facts if not fact.derived_from]
 
@@ -128,7 +129,10 @@ def broken_by_runs(spec: Spec[Any], changed: Mapping[str, Action[Any]], states: 
     actions = tuple(changed.get(a.name, a) for a in spec.actions)
     actions += tuple(a for name, a in changed.items() if name not in {known.name for known in spec.actions})
     mutant = replace(spec, actions=actions, lemmas=())
-    atlas = spread(scout(mutant, limits.bounds_of(spec).wider, sound=sound), states, sound=sound)
+    narrow = limits.bounds_of(spec)
+    atlas = scout(mutant, narrow, sound=sound)
+    atlas.bounds = narrow.wider
+    spread(atlas, states, sound=sound)
     found: set[str] = set()
     for number, move, after in atlas.refused:
         step = Step(move.action, mutant.action(move.action).by, move.picks)

@@ -207,12 +207,12 @@ def scout(spec: Spec[Any], bounds: Bounds | None = None, *, sound: Sound = _any)
             except Disabled:
                 continue
             atlas.edges += 1
-            if after in tried:
-                continue
-            tried.add(after)
             if not sound(before, step, after):
                 atlas.refused.append((number, move, after))
                 continue
+            if after in tried:
+                continue
+            tried.add(after)
             if any(get(after) > most for get, most in caps):
                 continue
             found = atoms(after)
@@ -241,10 +241,10 @@ def spread(atlas: Atlas, states: int, *, sound: Sound = _any) -> Atlas:
                 after = run(before, **picks)
             except Disabled:
                 continue
-            if after in atlas.index or any(get(after) > most for get, most in caps):
-                continue
             if not sound(before, step, after):
                 atlas.refused.append((number, move, after))
+                continue
+            if after in atlas.index or any(get(after) > most for get, most in caps):
                 continue
             atlas.index[after] = len(atlas.states)
             atlas.states.append(after)

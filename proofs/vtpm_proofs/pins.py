@@ -192,17 +192,14 @@ def by_mutant(folder: Path, systems: Mapping[str, Spec[Any]]) -> dict[str, list[
     return found
 
 
-def problems(
-    folder: Path, systems: Mapping[str, Spec[Any]], explained: Iterable[str] = (), but: Collection[str] = ()
-) -> Iterator[str]:
+def problems(folder: Path, systems: Mapping[str, Spec[Any]], explained: Iterable[str] = ()) -> Iterator[str]:
     """What is wrong with the kept traces: one that does not hold, a pin that does not, a mutant without one.
 
-    `explained` are the mutants, by `system/module.function: mistake`, that need none; those of the systems `but` which
-    nobody asks need none, either.
+    `explained` are the mutants, by `system/module.function: mistake`, that need none.
     """
     mutants = {pin_of(system, mutation): mutation for system, mutation in plan(systems)}
     excused = set(explained)
-    missing = {pin for pin in mutants if id_of(pin) not in excused and pin.partition("/")[0] not in but}
+    missing = {pin for pin in mutants if id_of(pin) not in excused}
     count = 0
     for path, trace, spec in read(folder, systems):
         count += 1

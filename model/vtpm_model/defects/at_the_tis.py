@@ -103,7 +103,7 @@ def data_of_any_size(s: Tis, seen: Sts, burst: U16) -> Tis:
     """Whatever size the header names, more is asked for; only one that exceeds the buffer is refused."""
     require((s.doing == RECEIVING) & (s.burst == 0))
     require(shows(s, seen, burst))
-    after = replace(s, room=burst)
+    after = replace(s, credit=burst)
     if seen == FOREIGN:
         return has_lost_it(after)
     if negate(among(seen, NOT_VALID, DATA)) | (s.expected > 4096):
@@ -142,7 +142,7 @@ def torn_burst_count(s: Tis, seen: Sts, first: U16, burst: U16) -> Tis:
     require((s.doing == SENDING) & (s.burst == 0))
     require(shows(s, seen, burst))
     torn = first % 256 + burst // 256 * 256
-    after = replace(s, room=burst)
+    after = replace(s, credit=burst)
     if seen == FOREIGN:
         return has_lost_it(after)
     if torn > 0:
@@ -170,7 +170,7 @@ def any_interrupt_is_the_response(s: Tis, seen: Sts, burst: U16) -> Tis:
     """Woken by an interrupt, the driver takes it that there is a response."""
     require(s.doing == EXECUTING)
     require(shows(s, seen, burst))
-    return replace(begins_to_wait(replace(s, room=burst), RECEIVING, s.limits.status + s.limits.burst), burst=burst)
+    return replace(begins_to_wait(replace(s, credit=burst), RECEIVING, s.limits.status + s.limits.burst), burst=burst)
 
 
 @action(by=D, owed=True, cites=(sources.MINIOS_TIS_INITIALISES, sources.MINIOS_TIS_DURATION))
@@ -185,7 +185,7 @@ def readiness_overlooked(s: Tis, seen: Sts, burst: U16) -> Tis:
     """A device that has dropped the command is seen only if no other bit of STS is set."""
     require(s.doing == EXECUTING)
     require(shows(s, seen, burst))
-    after = replace(s, room=burst)
+    after = replace(s, credit=burst)
     if seen == FOREIGN:
         return has_lost_it(after)
     if seen == DATA:
@@ -201,7 +201,7 @@ def ones_are_any_answer(s: Tis, seen: Sts, burst: U16) -> Tis:
     """All ones have every bit that is waited for, Expect among them."""
     require(s.doing == CHECKING)
     require(shows(s, seen, burst))
-    after = replace(s, room=burst)
+    after = replace(s, credit=burst)
     if seen == NOT_VALID:
         return not_yet(after)
     if (seen != NEITHER) & (s.sent < s.length):
@@ -320,7 +320,7 @@ DEFECTS = (
         variant=_variant(
             "m11", "all ones pass for any status", (driver_checks_what_is_expected, ones_are_any_answer)
         ),
-        fails="what_is_not_owned_gives_no_leave_to_go_on",
+        fails="a_seizure_is_told",
         sentence="The TPM was taken away; all ones are read, and the driver goes on writing.",
         cites=(sources.MINIOS_TIS_WAITS, sources.MINIOS_TIS_SENDS),
     ),

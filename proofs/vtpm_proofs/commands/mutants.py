@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vtpm_proofs.commands.systems import FALLS_SHORT, chosen, left_out, wrong_use
+from vtpm_proofs.commands.systems import FALLS_SHORT, chosen, wrong_use
 
 SCHEMA = "vtpmspec/mutants/1"
 
@@ -22,7 +22,6 @@ def mutants(
     hints: Annotated[
         bool, typer.Option("--hints/--no-hints", help="Ask first what killed a mutant when it was last recorded.")
     ] = True,
-    but: Annotated[list[str] | None, typer.Option(metavar="SYSTEM", help="Leave its mutants out.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every mutant, and what killed it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
@@ -49,7 +48,7 @@ def mutants(
     found = campaign.run(
         SYSTEMS,
         VARIANTS,
-        of=[spec.name for spec in specs if spec.name not in left_out(but)],
+        of=[spec.name for spec in specs],
         kills=kills.read() if hints else None,
         pinned=pins.by_mutant(data(), SYSTEMS) if hints else None,
         jobs=jobs,

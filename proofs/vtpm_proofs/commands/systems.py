@@ -61,13 +61,3 @@ def _of_variant(target: str | None, variant: str) -> tuple[tuple[Spec[Any], ...]
 
 def _listed(names: Any) -> str:
     return ", ".join(names) or "none"
-
-
-def left_out(names: list[str] | None) -> list[str]:
-    """The systems that --but names."""
-    from vtpm_model.catalog import SYSTEMS
-
-    for name in names or ():
-        if name not in SYSTEMS:
-            raise wrong_use(f"--but {name!r}: no system is called so; there are {_listed(SYSTEMS)}")
-    return names or []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vtpm_proofs.commands.systems import FALLS_SHORT, left_out, wrong_use
+from vtpm_proofs.commands.systems import FALLS_SHORT, wrong_use
 from vtpm_proofs.commands.teeth import teeth
 
 if TYPE_CHECKING:
@@ -149,7 +149,6 @@ def pin(
         Path | None,
         typer.Option(metavar="DIR", help="Where accept/ and reject/ are; the repository's own if left out."),
     ] = None,
-    but: Annotated[list[str] | None, typer.Option(metavar="SYSTEM", help="Ask nothing of its mutants.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the traces that pin the model, line by line.
@@ -170,7 +169,7 @@ def pin(
         raise wrong_use(f"--folder {where} is not a directory")
     report: dict[str, Any] = {"schema": SCHEMA, "folder": str(where)}
     try:
-        report["problems"] = list(pins.problems(where, SYSTEMS, {*reasons(), *unseen()}, left_out(but)))
+        report["problems"] = list(pins.problems(where, SYSTEMS, {*reasons(), *unseen()}))
         report["traces"] = {name: len(list((where / name).glob(f"*{pins.SUFFIX}"))) for name in pins.FOLDERS.values()}
     except BadInput as error:
         raise wrong_use(str(error)) from None
