@@ -149,7 +149,7 @@ def passes_to(d: Device, owner: int) -> Device:
     if not d.one_fifo:
         for locality in LOCALITIES:
             d = with_page(d, locality, phase=IDLE, flags=0)
-        d = replace(d, place=0, size=0, running=NOBODY)
+        d = replace(d, place=0, size=0, running=NOBODY, successor=NOBODY, aborting=NOBODY, seizing=0)
     return interrupts(d, owner, INT_LOCALITY)
 
 
