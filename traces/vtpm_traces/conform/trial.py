@@ -20,6 +20,9 @@ from vtpm_traces.schema import data
 TRIES: Final = 150
 """Plays that a failure may cost until it is shrunk."""
 
+SHRINKING: Final = 300.0
+"""Seconds after which no further play is begun for it: a subject that says nothing costs all its patience each time."""
+
 
 class Verdict(Enum):
     """The verdicts of XTF, Xen's own test framework."""
@@ -176,8 +179,11 @@ class Trial(ABC, Generic[Player]):
 
     def _shrunk(self, player: Player, played: Played) -> Played:
         seen = {played.script.lines: played}
+        began = time.monotonic()
 
         def fails(lines: tuple[str, ...]) -> bool:
+            if time.monotonic() - began > SHRINKING:
+                return False
             again = self.judged(player, replace(played.script, lines=lines))
             same = bool(again.found.sentence) and not again.found.undecided and again.found.kind == played.found.kind
             if same:
