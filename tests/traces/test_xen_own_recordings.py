@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from vtpm_model import catalog
 from vtpm_traces import log
 from vtpm_traces.formats import xen_recording
 from vtpm_traces.recordings.event_log import write_into
-from vtpm_traces.recordings.xen import read_contents
-from vtpm_traces.recordings.xen_verdict import check_recordings
+from vtpm_traces.recordings.xen import read_contents, read_sources
+from vtpm_traces.recordings.xen_verdict import FRONTENDS, check_recordings, judge_device
 from vtpm_traces.schema import RECORDING, check
 from vtpm_traces.validate import validate
 from vtpm_traces.verdict import Outcome
@@ -68,3 +69,16 @@ def test_event_logs_of_what_was_observed_are_runs_too(folder: str, tmp_path: Pat
         spec = catalog.SYSTEMS[finding.specification]
         verdict = validate(spec, log.read(write_into(tmp_path, spec, finding.run, finding.title)))
         assert verdict.outcome is Outcome.ACCEPTED
+
+
+def test_a_backend_that_begins_again_without_its_start_is_refused() -> None:
+    contents, _ = read_contents(RECORDED / "service")
+    name = next(name for name in contents if name.startswith("console/dom0-backend"))
+    first, second = re.finditer(rb'\{[^\n]*"ev": "start"[^\n]*\n', contents[name])
+    assert first.start() < second.start()
+    spoilt = contents[name][: second.start()] + contents[name][second.end() :]
+    (device,) = read_sources("service", contents).devices
+    spec = FRONTENDS[told("service")["frontends"][str(device.device.domain)]]
+    assert judge_device(device, spec=spec).outcome is Outcome.ACCEPTED
+    (device,) = read_sources("service", {**contents, name: spoilt}).devices
+    assert judge_device(device, spec=spec).outcome is Outcome.REFUSED
