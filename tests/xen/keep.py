@@ -31,6 +31,8 @@ def main() -> int:
         except BadInput as error:
             parser.error(str(error))
         target = data("recorded", KEPT, folder.resolve().name)
+        if target.resolve() == folder.resolve():
+            parser.error(f"{str(folder)!r} is kept already")
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(folder, target)
     table = renewed_table(KEPT)

@@ -101,6 +101,15 @@ def test_wrong_use_is_told(wrong: list[str]) -> None:
     assert wrong[-1] in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("wrong", [str(PROJECT / "traces/recorded/xen/boot"), str(PROJECT / "docs"), "absent"])
+def test_what_cannot_be_kept_is_told(wrong: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.xen.keep", wrong], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert wrong in done.stderr.splitlines()[-1]
+
+
 def test_a_scenarios_recording_is_its_part_of_the_logs_after_the_machines_start(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     texts = {
