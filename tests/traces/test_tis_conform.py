@@ -341,6 +341,13 @@ def test_a_script_of_reads_is_read_in_its_order_and_its_last_value_stays() -> No
         device.read(0, 8)
 
 
+def test_a_script_that_asks_nothing_of_a_driver_is_an_error(tmp_path: Path) -> None:
+    script = tmp_path / "nothing.script"
+    script.write_text("# A register and no command.\nvalue 0x18 0x80\n")
+    code, said = conform("--script", script, subject=OURS)
+    assert (code, "error: no command is given to the driver" in said) == (1, True)
+
+
 def test_random_scripts_are_the_same_again_and_can_be_read() -> None:
     for end in (tis_nonsense, tis_program):
         assert end.draw(3, 4) == end.draw(3, 4) != end.draw(4, 4)

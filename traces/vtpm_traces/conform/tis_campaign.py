@@ -55,11 +55,12 @@ class DriverCampaign(Trial[DriverProcess]):
 
     def judged(self, player: DriverProcess, script: Script) -> Played:
         player.log.clear()
+        kept = self._runs.get(script.name)
+        if kept is None and not any(line.startswith("command ") for line in script.lines):
+            return Played(script, Judged("no command is given to the driver", undecided=True), ())
         try:
-            if script.lines:
-                sentence = next(tis_driver.plays(player.driver, lines=script.lines), "")
-            else:
-                sentence = next(self._runs[script.name].play(player.driver), "")
+            wrong = kept.play(player.driver) if kept else tis_driver.plays(player.driver, lines=script.lines)
+            sentence = next(wrong, "")
         except Fault as fault:
             sentence = str(fault)
             player.stop()
