@@ -150,9 +150,19 @@ def toolstack_forces(s: D) -> D:
     return write_be_state(s, CLOSING)
 
 
-@action(by=TOOLSTACK, cites=sources.LIBXL_WAITS_FOR_CLOSED)
+@action(by=TOOLSTACK, cites=(sources.LIBXL_REMOVES_THE_TREE_OF_A_DOMAIN, sources.LIBXL_DESTROYS_A_DOMAIN_LAST))
+def toolstack_destroys_backend(s: D) -> D:
+    """The toolstack destroys the backend's domain: its nodes go as one, without a close; the frontend's stay.
+
+    The domain itself goes after that, as in a crash.
+    """
+    require(s.be_state != UNKNOWN)
+    return replace(s, be_state=UNKNOWN, be_v2=False, online=False, backend_told=True)
+
+
+@action(by=TOOLSTACK, cites=(sources.LIBXL_WAITS_FOR_CLOSED, sources.LIBXL_FINDS_THE_BACKEND_GONE))
 def toolstack_removes(s: D) -> D:
-    """The toolstack removes all nodes: the backend has closed, or had its time after a forced removal."""
+    """The toolstack removes all nodes: the backend has closed or is gone, or had its time after a forced removal."""
     require(negate(s.online))
     require(among(s.be_state, CLOSED, UNKNOWN) | (s.fe_state == UNKNOWN))
     require((s.be_state != UNKNOWN) | (s.fe_state != UNKNOWN))
@@ -757,7 +767,13 @@ def a_connection_has_lost_its_backend(s: Device) -> bool:
     return s.open & (s.be_state == UNKNOWN)
 
 
-TOOLSTACK_ACTIONS = (toolstack_creates, toolstack_detaches, toolstack_forces, toolstack_removes)
+TOOLSTACK_ACTIONS = (
+    toolstack_creates,
+    toolstack_detaches,
+    toolstack_forces,
+    toolstack_destroys_backend,
+    toolstack_removes,
+)
 
 BACKEND_ACTIONS = (
     backend_tracks,

@@ -26,6 +26,7 @@ XENSTORE_TXT = Document("xenstore_txt", "xen", "docs/misc/xenstore.txt", XEN)
 VTPM_MAN = Document("vtpm_man", "xen", "docs/man/xen-vtpm.7.pod", XEN)
 XL_CFG_MAN = Document("xl_cfg_man", "xen", "docs/man/xl.cfg.5.pod.in", XEN)
 LIBXL_DEVICE_C = Document("libxl_device_c", "xen", "tools/libs/light/libxl_device.c", XEN)
+LIBXL_DOMAIN_C = Document("libxl_domain_c", "xen", "tools/libs/light/libxl_domain.c", XEN)
 LIBXL_VTPM_C = Document("libxl_vtpm_c", "xen", "tools/libs/light/libxl_vtpm.c", XEN)
 LIBXL_INTERNAL_H = Document("libxl_internal_h", "xen", "tools/libs/light/libxl_internal.h", XEN)
 XL_PARSE_C = Document("xl_parse_c", "xen", "tools/xl/xl_parse.c", XEN)
@@ -142,9 +143,12 @@ LIBXL_TIMEOUTS = Citation(LIBXL_INTERNAL_H, 94, 95, "9e23054fe826ac46")
 
 # Removal.
 LIBXL_FORCED_REMOVAL_DELETES_THE_FRONTEND = Citation(LIBXL_DEVICE_C, 1067, 1069, "0b246612ec07866c")
+LIBXL_FINDS_THE_BACKEND_GONE = Citation(LIBXL_DEVICE_C, 1077, 1082, "cecd05c5bcb4ae8d")
 LIBXL_ASKS_TO_CLOSE = Citation(LIBXL_DEVICE_C, 1084, 1098, "9e94f4196e1d8e9d")
 LIBXL_WAITS_FOR_CLOSED = Citation(LIBXL_DEVICE_C, 1105, 1112, "4969823b459745cd")
 LIBXL_FORCES_AFTER_TIMEOUT = Citation(LIBXL_DEVICE_C, 1184, 1191, "6b6f1e18f5758447")
+LIBXL_REMOVES_THE_TREE_OF_A_DOMAIN = Citation(LIBXL_DOMAIN_C, 1539, 1540, "c5260ee41a90cd50")
+LIBXL_DESTROYS_A_DOMAIN_LAST = Citation(LIBXL_DOMAIN_C, 1578, 1578, "ec45478b1c6901c4")
 
 # Configuration.
 XL_CFG_VTPM = Citation(XL_CFG_MAN, 796, 820, "6ca2aba8959e7736")

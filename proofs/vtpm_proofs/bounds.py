@@ -63,11 +63,13 @@ BOUNDS: dict[str, Bounds] = {
         fields={"request": 2, "epoch": 2, "commands": 3},
         picks=_RING_PICKS,
         more_picks=_MORE_RING_PICKS,
+        states=25_000,
     ),
     "device.hostile": Bounds(
         fields={"request": 2, "epoch": 2, "commands": 2, "page.request": 2},
         picks={"length": (10,), "extra": (0,), "reply": (10,), "keys": (0, 1, 2)},
         more_picks={"length": (0, 10, 4088, 4089), "extra": (0, 1), "reply": (9, 10, 4084, 4088, 4089)},
+        states=25_000,
     ),
     "tis": Bounds(
         fields={"call": 1, "waited": 2},

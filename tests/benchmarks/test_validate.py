@@ -50,6 +50,7 @@ SELDOM = {
     "event_reaches_frontend_unasked": 0.005,
     "frontend_closes": 0.001,
     "frontend_cancels_at_rest": 0.001,
+    "toolstack_destroys_backend": 0.0005,
     "toolstack_detaches": 0.0005,
     "frontend_starts_closing": 0.0005,
     "frontend_resumes": 0.0005,

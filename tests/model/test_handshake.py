@@ -104,6 +104,24 @@ def test_a_detach_is_answered_whatever_the_frontend_does() -> None:
     assert (state.fe_state, state.be_state, state.mapped) == (UNKNOWN, UNKNOWN, 0)
 
 
+def test_a_destroyed_backend_leaves_its_frontends_nodes_and_another_one_serves_them_after_the_toolstack() -> None:
+    destroyed: Steps = [*OPEN, ("toolstack_destroys_backend", {}), ("backend_crashes", {}), ("backend_starts", {})]
+    state = told(DEVICE, destroyed)
+    assert (state.fe_state, state.be_state, state.keys, state.open) == (INITIALISED, UNKNOWN, 1, True)
+    assert not possible(DEVICE, state, "toolstack_creates", complete=True)
+    assert not possible(DEVICE, state, "toolstack_detaches")
+    anew: Steps = [("frontend_loses_device", {}), ("toolstack_removes", {}), ("frontend_releases_page", {}), *OPEN]
+    assert told(DEVICE, [*destroyed, *anew]).mapped == 2
+
+
+def test_linux_goes_on_with_a_backend_that_was_destroyed() -> None:
+    destroyed: Steps = [*LINUX_OPEN, ("toolstack_destroys_backend", {}), ("backend_crashes", {})]
+    state = told(LINUX, destroyed)
+    assert state.open
+    assert not possible(LINUX, state, "frontend_loses_device")
+    assert told(LINUX, [*destroyed, ("toolstack_removes", {}), ("frontend_loses_device", {})]).open is False
+
+
 def test_a_backend_does_not_write_over_the_toolstacks_closing() -> None:
     state = told(
         DEVICE, [*CREATE, *OFFER, *INITIALISE, ("backend_looks", {}), ("backend_maps", {}), ("toolstack_detaches", {})]

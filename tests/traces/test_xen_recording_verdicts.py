@@ -179,6 +179,11 @@ def test_a_log_that_was_cut_off_shows_what_it_shows(length: int) -> None:
     assert accepted_by({"backend.jsonl": b"\n".join(H1[:length]) + b'\n{"t": 3, "ev'}) == {"1/0": TRUE}
 
 
+def test_a_backend_that_starts_again_has_forgotten_what_it_served() -> None:
+    assert accepted_by({"backend.jsonl": b"\n".join([*H1[:24], H1[0]])}) == {"1/0": TRUE}
+    assert accepted_by({"backend.jsonl": b"\n".join([*H1[:24], H1[0], *H1[29:]])}) == {"1/0": None}
+
+
 @pytest.mark.parametrize("missing", ["backend.jsonl.gz", "xswatch.jsonl.gz", "xenstored.trace.gz"])
 def test_any_of_the_sources_may_be_missing(missing: str) -> None:
     contents, _ = read_contents(RECORDED / "pv-tpm12-swtpm")

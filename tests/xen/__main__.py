@@ -89,14 +89,14 @@ def _run(built: images.Images, folder: Path, names: list[str], patience: float, 
                 rig.scenario = name
                 what = f"{SCENARIOS[name].__doc__}"
                 tell(f"{name}: {what}")
-                rig.frontends, rig.beyond = {}, {}
+                rig.frontends = {}
                 try:
                     SCENARIOS[name](rig)
                 except Failed:
                     wrong.append(name)
                     _clean(rig)
                 begins, ends = ends, rig.sizes()
-                parts.append(Part(name, what, booted, begins, ends, rig.frontends, rig.beyond))
+                parts.append(Part(name, what, booted, begins, ends, rig.frontends))
             logs = rig.collect()
         except Failed:
             return ["machine"]

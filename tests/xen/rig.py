@@ -63,8 +63,6 @@ class Rig:
     memory: dict[str, Memory] = field(default_factory=dict)
     frontends: dict[int, str | None] = field(default_factory=dict)
     """By the domains of a scenario that have a vTPM, the system that they are held against; None: they keep no rule."""
-    beyond: dict[int, str] = field(default_factory=dict)
-    """Of those, the ones that met what the specification does not have: the line at which it must refuse them."""
     _began: float = field(default_factory=time.monotonic)
     _deadline: float = 0.0
     _found: list[str] = field(default_factory=list)
