@@ -366,6 +366,12 @@ PLANTED = {
         DEVICE,
         ("self._seen is S.UNKNOWN or not self._online()", "False"),
     ),
+    "a-device-whose-state-is-none-is-not-closed": _backend(
+        "E24",
+        "reject/own-state-text",
+        DEVICE,
+        ("if s not in (S.UNKNOWN, S.INITIALISING)))", "if s not in (S.UNKNOWN, S.INITIALISING, S.INVALID)))"),
+    ),
     "a-removed-node-is-written-again": _backend(
         "E24",
         "reject/nodes-removed-by-toolstack",

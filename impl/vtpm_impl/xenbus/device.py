@@ -183,7 +183,7 @@ class BackendDevice:
     def _close(self) -> bool:
         if not self.leaving or self.connection is not None:
             return False
-        return self._move(S.CLOSED, frm=(S.INIT_WAIT, S.INITIALISED, S.CONNECTED, S.CLOSING))
+        return self._move(S.CLOSED, frm=tuple(s for s in S if s not in (S.UNKNOWN, S.INITIALISING)))
 
     def _await_reopening(self) -> bool:
         if self.leaving or self.connection is not None or self._seen is not S.CLOSED:
