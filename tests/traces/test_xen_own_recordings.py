@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import lzma
@@ -13,10 +14,16 @@ import pytest
 
 from vtpm_model import catalog
 from vtpm_traces import log
-from vtpm_traces.formats import xen_recording
 from vtpm_traces.recordings.event_log import write_into
 from vtpm_traces.recordings.xen import read_contents, read_sources
-from vtpm_traces.recordings.xen_verdict import FRONTENDS, check_recordings, judge_device
+from vtpm_traces.recordings.xen_verdict import (
+    FRONTENDS,
+    TABLES,
+    FolderVerdict,
+    as_document,
+    judge_device,
+    judge_folder,
+)
 from vtpm_traces.schema import RECORDING, check
 from vtpm_traces.validate import validate
 from vtpm_traces.verdict import Outcome
@@ -56,18 +63,28 @@ def test_each_line_of_a_recorder_is_as_the_published_schema_says(folder: str) ->
         check(document, RECORDING, line.decode(), part=document["ev"])
 
 
-def test_the_kept_table_says_what_is_found() -> None:
-    checked = check_recordings("xen")
-    assert checked.shortfalls == ()
-    assert checked.figures["recordings"] == len(FOLDERS)
-    assert checked.figures["refused"] == 0
+@functools.cache
+def judged(folder: str) -> FolderVerdict:
+    return judge_folder(RECORDED / folder)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_each_is_a_run_and_the_kept_table_says_so(folder: str) -> None:
+    table = json.loads((RECORDED.parent / TABLES["xen"]).read_text())["recordings"]
+    (entry,) = [entry for entry in table if entry["folder"] == folder]
+    found = json.loads(json.dumps(as_document(judged(folder))))
+    assert {**found, "folder": folder} == entry
+    assert found["devices"]
+    for device in found["devices"]:
+        system = told(folder)["frontends"][str(device["domain"])]
+        assert (device["outcome"], device["accepted_by"], device["forbidden"]) == ("accepted", system, [])
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_event_logs_of_what_was_observed_are_runs_too(folder: str, tmp_path: Path) -> None:
-    for finding in xen_recording(RECORDED / folder):
-        spec = catalog.SYSTEMS[finding.specification]
-        verdict = validate(spec, log.read(write_into(tmp_path, spec, finding.run, finding.title)))
+    for number, device in enumerate(judged(folder).devices):
+        spec = catalog.SYSTEMS[device.verdict.specification]
+        verdict = validate(spec, log.read(write_into(tmp_path, spec, device.run, f"{number}")))
         assert verdict.outcome is Outcome.ACCEPTED
 
 
