@@ -88,6 +88,19 @@ def test_event_logs_of_what_was_observed_are_runs_too(folder: str, tmp_path: Pat
         assert verdict.outcome is Outcome.ACCEPTED
 
 
+def test_the_end_of_the_backends_domain_is_a_step_of_the_toolstack_and_no_close() -> None:
+    (destroyed,) = (
+        [taken.action for taken in device.run]
+        for device in judged("leaving").devices
+        if any(taken.action == "toolstack_destroys_backend" for taken in device.run)
+    )
+    end = destroyed.index("toolstack_destroys_backend")
+    assert "backend_goes_to_connected" in destroyed[:end]
+    assert "backend_closes" not in destroyed[:end]
+    assert "backend_starts" in destroyed[end:]
+    assert "backend_goes_to_connected" in destroyed[end:]  # of the device that was attached anew
+
+
 def test_a_backend_that_begins_again_without_its_start_is_refused() -> None:
     contents, _ = read_contents(RECORDED / "service")
     name = next(name for name in contents if name.startswith("console/dom0-backend"))
