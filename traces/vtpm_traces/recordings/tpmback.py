@@ -380,10 +380,12 @@ class _Reader(Reader):
         for served in self.served.values():
             if served.device.domain != domain:
                 continue
-            if served.published is not None and served.published[0] == ref:
+            named = served.published is not None and served.published[0] == ref
+            if named:
                 self.latest = served
                 self._header(served, page, where, origin)
-            elif served.mapped == ref and where.start < 8:
+            # of two connections that differ by their ports only, the new one has the page of the old one
+            if served.mapped == ref and where.start < 8 and not (named and served.used):
                 self.latest = served
                 self._act(
                     served, origin, "driver_stores_into_old_page",
@@ -619,7 +621,9 @@ class _Reader(Reader):
         if (entry["remote_domid"], entry["remote_port"]) != (served.device.domain, served.remote_port):
             self._say(served, impossible(entry.origin, f"the port is bound to another of domain {served.device}"))
         if served.answer is not None and served.mapped is not None and self.sight is visible:
-            self._answered(self.pages[served.device.domain, served.mapped], served.request_offset, served.answer)
+            page = self.pages[served.device.domain, served.mapped]
+            self._answered(page, served.request_offset, served.answer)
+            self._pass_on(served, page, entry.origin)
             served.answer = None
         self._act(served, entry.origin, "backend_notifies")
 
@@ -689,6 +693,12 @@ class _Reader(Reader):
                 ),
             ),
         )
+        self._pass_on(served, page, origin)
+
+    def _pass_on(self, served: _Served, page: SharedPage, origin: Origin) -> None:
+        """What the backend has stored stands in the page of the connection to come, too, if that is the same page."""
+        if not served.used and served.published is not None and served.published[0] == served.mapped:
+            self._header(served, page, range(8), origin)
 
     def _answered(self, page: SharedPage, offset: int, answer: Answer) -> None:
         """The application's answer is in the page, if it fits there."""
