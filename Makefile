@@ -8,12 +8,13 @@ LINTERS := 'ruff check .' 'ruff format --check .' mypy 'lint-imports --no-logo'
 # each tool has its say, even after another one has complained
 run_each = status=0; for tool in $(1); do echo "$(BIN)/$$tool"; $(BIN)/$$tool || status=1; done; exit $$status
 
-.PHONY: help setup verify test xen-test lint record soak bench lock
+.PHONY: help setup verify test xen-test xen-conform lint record soak bench lock
 
 help:
 	@echo 'make verify   prove and check everything that the specification claims; ends in a one-screen summary'
 	@echo 'make test     run the linters and the tests'
 	@echo 'make xen-test serve real Linux guests on real Xen, in QEMU'
+	@echo 'make xen-conform hold the frontend of such a guest against the specification, by some hundred scripts'
 	@echo 'make lint     run ruff, mypy and import-linter only'
 	@echo 'make record   after a change of the model: make what is kept about it anew (SYSTEM=NAME: about one system)'
 	@echo 'make soak     look for second proofs, send a TPM 10 000 commands, kill either end 500 times, play 40 000 random peers (hours)'
@@ -34,6 +35,10 @@ test: setup
 xen-test: setup
 	@sh scripts/debian-packages.sh peers
 	@$(BIN)/python -m tests.xen $(XEN_TEST)
+
+xen-conform: setup
+	@sh scripts/debian-packages.sh peers
+	@$(BIN)/python -m tests.xen.conform $(XEN_CONFORM)
 
 lint: setup
 	@$(call run_each,$(LINTERS))

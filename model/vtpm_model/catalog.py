@@ -9,6 +9,7 @@ from vtpm_model.core import Spec
 from vtpm_model.defects import DEFECT_VARIANTS, at_the_ring
 from vtpm_model.device import DEVICE, HOSTILE, LINUX
 from vtpm_model.driven import DRIVEN
+from vtpm_model.driven_linux import DRIVEN_LINUX
 from vtpm_model.isolation import ISOLATION
 from vtpm_model.minios import MINIOS
 from vtpm_model.order import ORDER, ORDER_TSO
@@ -24,7 +25,7 @@ SYSTEMS: dict[str, Spec[Any]] = {
 }
 """The systems whose facts are proved."""
 
-SURROUNDINGS: dict[str, Spec[Any]] = {spec.name: spec for spec in (DRIVEN, TIS_DEVICE, QEMU)}
+SURROUNDINGS: dict[str, Spec[Any]] = {spec.name: spec for spec in (DRIVEN, DRIVEN_LINUX, TIS_DEVICE, QEMU)}
 """Systems that only recordings are held against: devices in the hands of software that is not held to any rule."""
 
 _OTHERS: tuple[Spec[Any], ...] = (

@@ -191,7 +191,7 @@ def test_event_logs_that_cannot_be_written_are_wrong_use(tmp_path: Path) -> None
 def test_an_unknown_format_is_wrong_use(tmp_path: Path) -> None:
     result = run("validate", "--format", "pcap", tmp_path)
     assert result.exit_code == 2
-    assert "'pcap' is not one of xen-recording, tpmback-script, tpmfront-script" in result.output
+    assert "'pcap' is not one of xen-recording, linux-runs, tpmback-script, tpmfront-script" in result.output
 
 
 @pytest.mark.parametrize("command", ["validate", "show", "pin"])

@@ -83,7 +83,7 @@ def _run(built: images.Images, folder: Path, names: list[str], patience: float, 
             rig.scenario = "machine"
             with rig.step("Xen and domain 0 are up", BOOT_LIMIT):
                 machine.await_dom0(rig.left())
-            provenance = rig.versions() | _provenance()
+            provenance = rig.versions() | of_this_host()
             booted = ends = rig.sizes()
             for name in names:
                 rig.scenario = name
@@ -125,7 +125,7 @@ def _run(built: images.Images, folder: Path, names: list[str], patience: float, 
     return wrong
 
 
-def _provenance() -> dict[str, str]:
+def of_this_host() -> dict[str, str]:
     """What this host has to do with a recording."""
     qemu = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
     version = qemu.splitlines()[0].removeprefix("QEMU emulator version ")

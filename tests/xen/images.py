@@ -47,7 +47,7 @@ DOM0_MODULES: Final = (
 )  # fmt: skip
 
 MODULES: Final = (
-    "inside.dom0", "inside.domain", "vtpm_impl.domain", "vtpm_impl.engines.tis",
+    "inside.dom0", "inside.domain", "inside.caller", "vtpm_impl.domain", "vtpm_impl.engines.tis",
     "encodings.ascii", "encodings.latin_1", "encodings.utf_8", "encodings.unicode_escape",
 )  # fmt: skip
 """What is run in domains, and what that looks for by name, late."""

@@ -55,6 +55,28 @@ def xen_recording(path: Path) -> list[Finding]:
     return findings
 
 
+def linux_runs(path: Path) -> list[Finding]:
+    """A folder of runs in which scripts drove Linux' frontend on real Xen. Raises BadInput."""
+    from vtpm_model.driven_linux import DRIVEN_LINUX
+    from vtpm_traces.conform.linux_campaign import BOUNDS
+    from vtpm_traces.recordings.linux_runs import Reading, Unusable, read_runs
+    from vtpm_traces.search import explain
+
+    findings = []
+    for run in read_runs(path):
+        title = f"{run.name}, domain {run.device.domain}, device {run.device.handle}, {len(run.lines)} lines"
+        try:
+            verdict = explain(DRIVEN_LINUX, Reading(run).recording(), bounds=BOUNDS)
+        except Unusable as why:
+            findings.append(Finding(title, Outcome.MALFORMED, (), (str(why),), {"run": run.name}))
+            continue
+        accepted = (DRIVEN_LINUX.name,) if verdict.accepted else ()
+        notes = tuple(map(str, verdict.stuck[:1])) + ((verdict.reason,) if verdict.reason else ())
+        document = {"run": run.name, "outcome": verdict.outcome.value, "accepted_by": list(accepted)}
+        findings.append(Finding(title, verdict.outcome, accepted, notes, document, verdict.run, DRIVEN_LINUX.name))
+    return findings
+
+
 def tpmback_script(path: Path) -> list[Finding]:
     """A recording of mini-os' backend under a script. Raises BadInput."""
     return _script(path, "tpmback")
@@ -115,6 +137,7 @@ def _tis(path: Path, form: str) -> list[Finding]:
 
 FORMATS: Mapping[str, Callable[[Path], list[Finding]]] = {
     "xen-recording": xen_recording,
+    "linux-runs": linux_runs,
     "tpmback-script": tpmback_script,
     "tpmfront-script": tpmfront_script,
     "tis-script": tis_script,

@@ -44,7 +44,7 @@ def validate(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="The files are xen-recording, tpmback-script, tpmfront-script, tis-script or tis-trace.",
+            help="The files are xen-recording, linux-runs, tpmback-script, tpmfront-script, tis-script or tis-trace.",
         ),
     ] = None,
     variant: Variant = None,

@@ -192,6 +192,14 @@ def xen(_: Report) -> Outcome:
     return Outcome(checked.figures, checked.shortfalls)
 
 
+def driven_linux(_: Report) -> Outcome:
+    """Judge every run in which scripts drove Linux' frontend on real Xen anew."""
+    from vtpm_traces.conform.linux_campaign import check_recording
+
+    checked = check_recording()
+    return Outcome(checked.figures, checked.shortfalls)
+
+
 def teeth(_: Report) -> Outcome:
     """Spoil a sample of the lines of real recordings anew, and compare with the kept table of what was noticed."""
     from vtpm_traces.recordings.xen_bites import check_teeth
@@ -247,6 +255,7 @@ PARTS: Final = (
     Part("defects", "does each known mistake break the fact that it should?", Command(("defects",), _reproduced)),
     Part("linux", "are the recordings of Linux on Xen judged as the table says, each of them explained?", linux),
     Part("xen", "are the recordings of our own backend on Xen runs of the specification, as the table says?", xen),
+    Part("driven-linux", "does Linux' frontend, driven by scripts on Xen, deviate only as is known?", driven_linux),
     Part("teeth", "are spoilt recordings of Linux (3 of 14 devices so far) noticed as the table says?", teeth),
     Part("traces", "do the kept traces tell the model from all its mutants?", Command(("trace", "pin"), _pinned)),
     Part("tis", "are recordings of a TPM's registers judged as the table says, each refusal explained?", tis),

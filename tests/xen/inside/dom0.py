@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from vtpm_impl.xen.linux.platform import XENSTORED, LinuxPlatform
 from vtpm_impl.xen.xenstore.client import Client
 
+from .counterpart import Counterpart
 from .serving import answer, memory, packed
 
 PORT_NAME = "rig"
@@ -151,6 +153,11 @@ class Dom0:
                 if left <= 0:
                     raise TimeoutError(f"domain {domid} does not answer {request['do']} in {timeout:g} s")
                 store.event(min(left, 2.0))
+
+    def play(self, domid: int, handle: int, lines: list[str], patience: float) -> dict[str, Any]:
+        """Play the toolstack and the backend of a device of another domain; what was done and seen."""
+        with LinuxPlatform() as platform, Client.connect(XENSTORED) as store:
+            return Counterpart(platform, store, domid, handle, patience).play(lines)
 
     def collect(self, paths: list[str]) -> list[str]:
         """Copy files and folders to where the rig finds them; those that are there."""

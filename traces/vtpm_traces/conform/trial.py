@@ -193,12 +193,12 @@ class Trial(ABC, Generic[Player]):
         return seen[shrunk(played.script.lines, fails, TRIES)]
 
 
-def kept_scripts(end: str) -> list[str]:
+def kept_scripts(end: str, kinds: Sequence[str] = ("accept", "reject")) -> list[str]:
     """The names of the kept scripts for an end, those of well-behaved peers first."""
     folder = data("scripts", end)
     return [
         f"{kind}/{path.name.removesuffix('.script')}"
-        for kind in ("accept", "reject")
+        for kind in kinds
         for path in sorted((folder / kind).glob("*.script"))
     ]
 
