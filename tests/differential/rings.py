@@ -31,6 +31,7 @@ LENGTHS = st.one_of(
 )
 EXTRAS = st.sampled_from((0, 0, 0, 1, 254, 255))
 PERMITTED = frozenset(range(5))
+LOCALITY_AT = 5  # the byte of the page that names the locality
 
 
 def packet(length: int, number: int, named: int | None = None) -> bytes:
@@ -398,7 +399,10 @@ class Rings(RuleBasedStateMachine):
     def backend_fetches(self, line: Line, data: st.DataObject) -> None:
         assert line.backend is not None
         meanwhile = self._meanwhile(line, data)
+        page = line.backend_memory.bytes
+        localities = {page[LOCALITY_AT]}
         request = line.backend.fetch()
+        localities.add(page[LOCALITY_AT])
         if request is not None:
             assert len(request.command) <= capacity(request.extra)
             self.job = (line, line.backend, line.mapped, request)
@@ -408,7 +412,7 @@ class Rings(RuleBasedStateMachine):
             ways = [fetches, (*fetches, *ACKNOWLEDGES)]
             ways += [
                 ((model.backend_refuses_request, {"permitted": permitted, "with_error": with_error}),)
-                for permitted in (True, False)
+                for permitted in {locality in PERMITTED for locality in localities}
                 for with_error in (True, False)
             ]
         self._compare(line, meanwhile, ways)
