@@ -17,7 +17,7 @@ help:
 	@echo 'make xen-conform hold the frontend of such a guest against the specification, by some hundred scripts'
 	@echo 'make lint     run ruff, mypy and import-linter only'
 	@echo 'make record   after a change of the model: make what is kept about it anew (SYSTEM=NAME: about one system)'
-	@echo 'make soak     look for second proofs, send a TPM 10 000 commands, kill either end 500 times, play 40 000 random peers (hours)'
+	@echo 'make soak     look for second proofs, spoil each line of recordings, send a TPM 10 000 commands, kill either end 500 times, play 40 000 random peers (hours)'
 	@echo 'make bench    measure the prover, the searches and the implementation'
 	@echo 'make setup    make .venv (the others do so by themselves)'
 	@echo 'make lock     resolve requirements/locked.txt anew'
@@ -48,6 +48,7 @@ record: setup
 
 soak: setup
 	$(BIN)/vtpmspec explore --all --seconds 60
+	$(BIN)/vtpmspec trace teeth --all --jobs 2
 	$(BIN)/python -m tests.impl.xenbus.hardship --kills 500 --stores 1000000
 	$(BIN)/python -m tests.impl.tis.session
 	$(BIN)/python -m tests.impl.tis.soak

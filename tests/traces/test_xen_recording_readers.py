@@ -257,22 +257,40 @@ def test_a_directory_above_that_is_gone_takes_its_devices_along() -> None:
     assert gone == [(3, Side.BACKEND), (4, Side.FRONTEND)]
 
 
+def connect(domain: int) -> list[dict[str, object]]:
+    path = f"/local/domain/{domain}/device/vtpm/0/state"
+    keys = {"state": "3", "ring-ref": "8", "event-channel": "8", "feature-protocol-v2": "1"}
+    return [
+        {"ev": "frontend-state", "path": path, "value": "3", "name": "", "keys": keys},
+        {"ev": "connected", "ring_ref": 8, "remote_port": 8, "local_port": 1, "fe_v2": "1", "page": "00" * 16},
+    ]
+
+
+def command(number: int) -> list[dict[str, object]]:
+    header = {"length": 10, "state": 1, "locality": 0, "pad": 0, "nr_extra_pages": 0}
+    return [
+        {"ev": "event", "why": "evtchn", **header},
+        {"ev": "command", "n": number, "cmd": "00" * 10, "rsp": "00" * 10, "locality": 0},
+    ]
+
+
+def commands_of(lines: list[dict[str, object]], device: Device) -> list[Commanded]:
+    log = read_log("\n".join(map(json.dumps, lines)).encode(), "log")
+    return [event for event in log.backend[device] if isinstance(event, Commanded)]
+
+
+def test_a_log_from_its_backends_start_shows_the_first_command_of_each_connection() -> None:
+    start: list[dict[str, object]] = [{"ev": "start", "domid": 0}]
+    later = [*command(2), *command(3)]
+    assert [each.follows for each in commands_of([*start, *connect(5), *command(1), *later], Device(5, 0))] == [
+        True, True, True,
+    ]  # fmt: skip
+    assert [each.follows for each in commands_of([*start, *connect(5), *later], Device(5, 0))] == [False, True]
+    # one that begins later may have missed some
+    assert [each.follows for each in commands_of([*connect(5), *later], Device(5, 0))] == [True, True]
+
+
 def test_two_devices_of_one_backend_are_told_apart_by_the_number_of_their_commands() -> None:
-    def connect(domain: int) -> list[dict[str, object]]:
-        path = f"/local/domain/{domain}/device/vtpm/0/state"
-        keys = {"state": "3", "ring-ref": "8", "event-channel": "8", "feature-protocol-v2": "1"}
-        return [
-            {"ev": "frontend-state", "path": path, "value": "3", "name": "", "keys": keys},
-            {"ev": "connected", "ring_ref": 8, "remote_port": 8, "local_port": 1, "fe_v2": "1", "page": "00" * 16},
-        ]
-
-    def command(number: int) -> list[dict[str, object]]:
-        header = {"length": 10, "state": 1, "locality": 0, "pad": 0, "nr_extra_pages": 0}
-        return [
-            {"ev": "event", "why": "evtchn", **header},
-            {"ev": "command", "n": number, "cmd": "00" * 10, "rsp": "00" * 10, "locality": 0},
-        ]
-
     lines = [*connect(5), *command(1), *command(2), *connect(6), *command(1), *command(3)]
     log = read_log("\n".join(map(json.dumps, lines)).encode(), "log")
     numbers = {

@@ -75,6 +75,19 @@ def test_judging_from_before_the_difference_says_what_judging_everything_says(bi
         assert verdict.outcome is each.outcome, (each.mutant.origin, each.mutant.spoilt)
 
 
+@pytest.mark.parametrize(
+    ("line", "spoilt"), [(19, Spoilt.RING_REF), (19, Spoilt.DROPPED), (20, Spoilt.KEY), (24, Spoilt.DROPPED)]
+)
+def test_it_says_so_where_the_difference_tells_on_lines_far_behind(line: int, spoilt: Spoilt) -> None:
+    """Keys that are read count until they are read again, and a line between may part those around it."""
+    folder, device = "h1-fast", Device(1, 0)
+    (each,) = of(folder, device, lambda mutant: (mutant.origin.line, mutant.spoilt) == (line, spoilt))
+    contents, _ = read_contents(RECORDED / folder)
+    file = each.mutant.origin.file
+    (seen,) = read_sources("", {**contents, file: each.mutant.of(contents[file])}).devices
+    assert explain(*device_recording(seen, LINUX), bounds=BOUNDS).outcome is each.outcome
+
+
 def test_the_run_of_an_accepted_one_is_a_run_of_the_specification(bites: list[Bite]) -> None:
     actions = {action.name: action for action in LINUX.actions}
     for each in bites:

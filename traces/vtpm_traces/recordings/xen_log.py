@@ -188,7 +188,7 @@ class _Served:
     """What a backend's log has shown so far of a device that it serves."""
 
     connected: bool = False
-    whole: bool = False  # since the device was found, or since a command, this log has shown each command
+    whole: bool = False  # since its backend's start, the device was found, or a command: the log showed each command
     commands: int = 0
     page: tuple[int, int] | None = None  # its state and length as the backend knows them best
 
@@ -247,7 +247,7 @@ class _Reader:
         return place
 
     def _serve(self, device: Device) -> _Served:
-        return self.served.setdefault(device, _Served())
+        return self.served.setdefault(device, _Served(whole=self.domain is not None))
 
     # -------------------------------------------------------------------------------------------- a backend's log
 

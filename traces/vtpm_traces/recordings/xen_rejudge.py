@@ -9,12 +9,12 @@ here, and what could not cannot.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vtpm_model.core import Spec
-from vtpm_traces.observe import Happened, Level, Observation, Origin
+from vtpm_traces.observe import Happened, Level, Observation, Origin, StateTest
 from vtpm_traces.recordings.xen import DeviceRecording, Source
 from vtpm_traces.recordings.xen_model import Block, Reading, modelled, recorder_turns
 from vtpm_traces.search import Bounds, Edge, Node, NoRun, Search
@@ -117,7 +117,7 @@ class _Judged:
 class _Difference:
     """Where a stream differs from the judged one.
 
-    `start` is the place before which nothing is otherwise; from the places `old_end` and `new_end` on, the lines are
+    `start` is the place before which nothing is otherwise; from the places `old_end` and `new_end` on, everything is
     the same again.
     """
 
@@ -234,32 +234,42 @@ class Rejudge:
         stream = search.number[changed.file]
         old, new = self.sources[changed.file].events, changed.events
         least = min(len(old), len(new))
-        same = next((at for at in range(least) if old[at] != new[at]), least)
-        after = next((n for n in range(least - same) if old[-1 - n] != new[-1 - n]), least - same)
+        before = _alike(old, new, least)
+        after = _alike(old[::-1], new[::-1], least - before)
         old_first, new_first = judged.reading.firsts[changed.file], reading.firsts[changed.file]
-        old_end, new_end = old_first[len(old) - after], new_first[len(new) - after]
-        mine, theirs = search.streams[stream].observations, judged.search.streams[stream].observations
-        start = _start_of_block(theirs, min(old_first[same], new_first[same]))
-        subjects = {each.subject for each in (*theirs[start:old_end], *mine[start:new_end]) if isinstance(each, Level)}
-        for subject in subjects:
-            reads = (n for n in range(start - 1, -1, -1) if _reads(theirs[n], subject))
-            start = min(start, next(reads, 0))
+        theirs, mine = judged.search.streams[stream].observations, search.streams[stream].observations
+        # The same lines may be parted otherwise, or say more: where keys are read, those that were read last count.
+        old_turns, new_turns = [_turn(each) for each in theirs], [_turn(each) for each in mine]
+        first = min(old_first[before], new_first[before])
+        start = _alike(old_turns, new_turns, first)
+        most = min(len(theirs) - old_first[len(old) - after], len(mine) - new_first[len(new) - after])
+        rest = _alike(old_turns[::-1], new_turns[::-1], most)
+        old_end, new_end = len(theirs) - rest, len(mine) - rest
+        # What a level read finds depends on what has been since the one before it.
+        otherwise = _level_reads(theirs, first, old_end) ^ _level_reads(mine, first, new_end)
+        for subject in {subject for _, subject, _ in otherwise}:
+            earlier = [place for place, of, _ in _level_reads(theirs, 0, first) if of == subject]
+            start = min(start, max(earlier, default=0))
         return _Difference(stream, start, old_end, new_end)
 
 
-def _reads(observation: Observation, subject: str) -> bool:
-    return isinstance(observation, Level) and observation.subject == subject
+def _alike(one: Sequence[object], other: Sequence[object], most: int) -> int:
+    """How many of the first, at most so many, are the same in both."""
+    return next((n for n in range(most) if one[n] != other[n]), most)
 
 
-def _start_of_block(observations: tuple[Observation, ...], place: int) -> int:
-    """The place of the last line up to this one at which the recorder turned to something else."""
-    if not any(_is_turn(each) for each in observations):
-        return place
-    return next((n for n in range(min(place, len(observations) - 1), -1, -1) if _is_turn(observations[n])), 0)
+def _turn(observation: Observation) -> int | None:
+    """The block that a recorder turns to, if the observation is that it does."""
+    if isinstance(observation, Happened) and observation.calls[0].action == recorder_turns.name:
+        block: int = observation.calls[0].picks["block"]
+        return block
+    return None
 
 
-def _is_turn(observation: Observation) -> bool:
-    return isinstance(observation, Happened) and observation.calls[0].action == recorder_turns.name
+def _level_reads(observations: Sequence[Observation], start: int, end: int) -> set[tuple[int, str, StateTest]]:
+    """The level reads at these places: each with its place, its subject, and what it finds."""
+    found = ((place, observations[place]) for place in range(start, end))
+    return {(place, each.subject, each.fits) for place, each in found if isinstance(each, Level)}
 
 
 def _path(search: _Changed, edges: Mapping[Node, Edge | None], end: Node, origins: Mapping[Node, Node]) -> list[Edge]:

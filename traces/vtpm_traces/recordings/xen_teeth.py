@@ -232,8 +232,9 @@ def why_nothing_depends(mutant: Mutant, contents: Mapping[str, bytes]) -> str:
             if following.get("ev") != "connected":
                 return "keys that no connection was made with"
         case "command" if mutant.spoilt is Spoilt.DROPPED:
-            following = next((each for each in later if each.get("n") == fields["n"] + 1), {})
-            if not following:
+            # a recorder that begins to count anew has counted no more of these
+            following = next((each for each in later if each.get("n") in (1, fields["n"] + 1)), {})
+            if following.get("n") != fields["n"] + 1:
                 return "the last command that its recorder counted"
         case _:
             pass
