@@ -182,9 +182,14 @@ def test_a_tpm_that_is_not_there_is_told(arguments: list[str], error: str) -> No
 def test_a_command_that_is_interrupted_ends_at_once_and_takes_its_machine_along(folder: Path) -> None:
     tpm_machine.required()
     trace = folder / "trace"
+    heeding = ["env", "--default-signal=INT"]  # as a terminal starts it, wherever the tests themselves were started
     command = [sys.executable, "-m", "vtpm_impl.cli", "tpm", "random", "1048576", "--demo", "--trace", str(trace)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(folder)}
+        [*heeding, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
     ) as asking:
         while not trace.exists() or not trace.stat().st_size:
             assert asking.poll() is None
