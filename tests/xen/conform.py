@@ -35,7 +35,7 @@ from vtpm_traces.conform import linux_campaign
 from vtpm_traces.conform.campaign import Campaign
 from vtpm_traces.conform.deviations import Deviation
 from vtpm_traces.conform.script import Script
-from vtpm_traces.conform.trial import Ended, Verdict, counts
+from vtpm_traces.conform.trial import Ended, Verdict, counts, stale
 from vtpm_traces.files import BadInput
 from vtpm_traces.recordings.linux_runs import LOG, TRACE, LinuxRun, read_runs
 
@@ -182,20 +182,20 @@ def _command(asked: argparse.Namespace) -> str:
 
 def report(asked: argparse.Namespace, ended: Sequence[Ended], deviations: Sequence[Deviation], seconds: float) -> int:
     """Tell what came of it; the exit code."""
-    stale = list(linux_campaign.stale(deviations, ended))
-    holds = not stale and all(one.verdict in (Verdict.SUCCESS, Verdict.SKIP) for one in ended)
+    gone = stale(deviations, ended)
+    holds = not gone and all(one.verdict in (Verdict.SUCCESS, Verdict.SKIP) for one in ended)
     campaign = Campaign(["python", "-m", "tests.xen.conform"], seed=asked.seed, runs=asked.runs)
     campaign.end, campaign.name = linux_campaign.END, "xen-tpmfront"
     if asked.as_json:
-        document = verdicts.document(campaign, ended, stale, holds=holds, seconds=seconds)
+        document = verdicts.document(campaign, ended, gone, holds=holds, seconds=seconds)
         sys.stdout.write(json.dumps(document, indent=1) + "\n")
         return 0 if holds else 1
     for one in ended:
         if one.verdict in (Verdict.FAILURE, Verdict.ERROR):
             tell(f"\n{one.run}: {one.doc}\n{one.verdict.value}: {one.sentence}")
             tell(f"to repeat it: python -m tests.xen.conform --only {one.run} --seed {asked.seed}")
-    for gone in stale:
-        tell(f"\na known deviation no longer shows in {' '.join(gone.runs)}: {gone.why}")
+    for known in gone:
+        tell(f"\na known deviation no longer shows in {' '.join(known.runs)}: {known.why}")
     columns = [verdict.value for verdict in Verdict] + ["known deviations"]
     table = Table(
         title=f"{campaign.name}, Linux' frontend on Xen, seed {asked.seed}", box=None, header_style="bold",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final
@@ -14,7 +14,7 @@ from vtpm_traces.conform.deviations import Deviation
 from vtpm_traces.conform.deviations import read as read_deviations
 from vtpm_traces.conform.linux_draw import draw
 from vtpm_traces.conform.script import Script
-from vtpm_traces.conform.trial import Ended, Verdict, counts, kept_scripts
+from vtpm_traces.conform.trial import Ended, Verdict, counts, kept_scripts, stale
 from vtpm_traces.recordings.judged import Checked
 from vtpm_traces.recordings.linux_runs import LinuxRun, Reading, Unusable, read_runs
 from vtpm_traces.schema import data
@@ -73,12 +73,6 @@ def judge(run: LinuxRun, deviations: Sequence[Deviation], doc: str = "") -> Ende
         return ended(Verdict.SUCCESS)
     known = next((one for one in deviations if one.explains(run.name, sentence)), None)
     return ended(Verdict.SUCCESS if known else Verdict.FAILURE, sentence, known)
-
-
-def stale(deviations: Sequence[Deviation], ended: Sequence[Ended]) -> Iterator[Deviation]:
-    """Deviations that no run has shown, although one was played that should have."""
-    shown = {one.known for one in ended if one.known}
-    return (one for one in deviations if one not in shown and any(one.concerns(each.run) for each in ended))
 
 
 # --------------------------------------------------------------------------------------------- the kept recording

@@ -142,10 +142,8 @@ class Trial(ABC, Generic[Player]):
         yield self._sanity("after")
 
     def stale(self, ended: Sequence[Ended]) -> list[Deviation]:
-        """Deviations that no run has shown, although one was played that should have."""
-        shown = {one.known for one in ended if one.known}
-        played = [one.run for one in ended if one.verdict is not Verdict.SKIP]
-        return [one for one in self.deviations if one not in shown and any(map(one.concerns, played))]
+        """Deviations of its own that no run has shown, although one was played that should have."""
+        return stale(self.deviations, ended)
 
     def _names(self) -> Iterator[str]:
         names = [*self.kept(), *(f"random/{number}" for number in range(self.runs))]
@@ -201,6 +199,13 @@ def kept_scripts(end: str, kinds: Sequence[str] = ("accept", "reject")) -> list[
         for kind in kinds
         for path in sorted((folder / kind).glob("*.script"))
     ]
+
+
+def stale(deviations: Sequence[Deviation], ended: Sequence[Ended]) -> list[Deviation]:
+    """Known deviations that no run has shown, although one was played that should have: a random one need not."""
+    shown = {one.known for one in ended if one.known}
+    played = [one.run for one in ended if one.verdict is not Verdict.SKIP and one.kind != "random"]
+    return [one for one in deviations if one not in shown and any(map(one.concerns, played))]
 
 
 def counts(ended: Sequence[Ended]) -> dict[str, dict[str, int]]:
