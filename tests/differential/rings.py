@@ -399,10 +399,10 @@ class Rings(RuleBasedStateMachine):
     def backend_fetches(self, line: Line, data: st.DataObject) -> None:
         assert line.backend is not None
         meanwhile = self._meanwhile(line, data)
-        page = line.backend_memory.bytes
-        localities = {page[LOCALITY_AT]}
+        permitted = {line.backend_memory.bytes[LOCALITY_AT] in PERMITTED}
         request = line.backend.fetch()
-        localities.add(page[LOCALITY_AT])
+        if self._happened:  # what was refused is no longer there; what is there could have been refused for its own
+            permitted.add(False)
         if request is not None:
             assert len(request.command) <= capacity(request.extra)
             self.job = (line, line.backend, line.mapped, request)
@@ -411,8 +411,8 @@ class Rings(RuleBasedStateMachine):
             fetches: Sequence = ((model.backend_fetches, {"permitted": True}),)
             ways = [fetches, (*fetches, *ACKNOWLEDGES)]
             ways += [
-                ((model.backend_refuses_request, {"permitted": permitted, "with_error": with_error}),)
-                for permitted in {locality in PERMITTED for locality in localities}
+                ((model.backend_refuses_request, {"permitted": each, "with_error": with_error}),)
+                for each in permitted
                 for with_error in (True, False)
             ]
         self._compare(line, meanwhile, ways)
