@@ -319,6 +319,12 @@ def _maps(before: Any, step: Step, after: Any) -> bool:
     return bool(before.mapped != after.mapped) and bool(after.mapped != 0)
 
 
+def _publishes(before: Any, step: Step, after: Any) -> bool:
+    """Whether a recorded frontend writes a line about this step: it writes its keys, or Initialised."""
+    keys = bool(before.keys != after.keys) and bool(after.keys != 0)
+    return keys or (bool(before.fe_state != after.fe_state) and after.fe_state == XenbusState.INITIALISED)
+
+
 def _logged(before: Any, step: Step, after: Any) -> bool:
     """Whether the recorders' backend writes a line about this step of its own."""
     own = step.name in ("backend_wakes", "backend_finishes", "backend_looks")
@@ -420,6 +426,8 @@ class Reading:
         if source.kind is SourceKind.STORE:
             every = frozenset(each.name for each in self.spec.actions)
             return Stream(source.file, tuple(observations), every, _writes, starts_late=not source.from_start)
+        if source.kind is SourceKind.FRONTEND:
+            return Stream(source.file, tuple(observations), frozenset(self.actions[Actor.FRONTEND]), _publishes)
         return Stream(source.file, tuple(observations))
 
     def _log(self, source: Source) -> Stream:
