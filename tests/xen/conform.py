@@ -7,13 +7,9 @@ do, as nobody should, and at random. All runs are in one boot, each has a device
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import lzma
 import shlex
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -23,12 +19,12 @@ from typing import Final, TextIO
 from rich.console import Console
 from rich.table import Table
 from tests.xen import images
-from tests.xen.__main__ import BOOT_LIMIT, NEEDED, of_this_host
+from tests.xen.command import carried_out, of_this_host, options, parsed
 from tests.xen.inside.counterpart import LIMIT
 from tests.xen.machine import Machine, MachineError
-from tests.xen.packages import PackagesMissing
+from tests.xen.recordings import packed
 from tests.xen.rig import Failed, Rig, tell
-from tests.xen.scenarios.common import GUEST_LIMIT
+from tests.xen.scenarios.common import BOOT_LIMIT, GUEST_LIMIT
 
 from vtpm_proofs.report import verdicts
 from vtpm_traces.conform import linux_campaign
@@ -57,20 +53,12 @@ COLLECTED: Final = 120.0
 
 def main() -> int:
     """Run it. 0: Linux conforms, or deviates as is known; 1: it does not; 2: wrong use; 130: interrupted."""
-    parser = argparse.ArgumentParser(prog="tests.xen.conform", description=__doc__)
+    parser = options("tests.xen.conform", __doc__, "the recording and the logs of all domains")
     parser.add_argument("--runs", type=int, default=42, metavar="N", help="random runs")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random runs")
     parser.add_argument("--only", action="append", default=[], metavar="RUN", help="only runs like this: reject/*")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the recording and the logs of all domains")
-    parser.add_argument("--patience", type=float, default=1.0, metavar="TIMES", help="multiply every time limit")
     parser.add_argument("--json", action="store_true", dest="as_json", help="print JSON instead of a table")
-    asked = parser.parse_args()
-    for program, package in NEEDED.items():
-        if shutil.which(program) is None:
-            tell(f"{program} is not installed (Debian package {package}); run sh scripts/debian-packages.sh peers")
-            return 2
-    if asked.keep and asked.keep.exists() and (not asked.keep.is_dir() or any(asked.keep.iterdir())):
-        parser.error(f"{str(asked.keep)!r} is there already; a new or empty folder is meant")
+    asked = parsed(parser)
     try:
         scripts = linux_campaign.scripts(seed=asked.seed, runs=asked.runs, only=asked.only)
         deviations = linux_campaign.known_deviations()
@@ -78,26 +66,18 @@ def main() -> int:
         parser.error(str(error))
     if not scripts:
         parser.error(f"--only {' '.join(asked.only)}: no run is called so")
-    started = time.monotonic()
-    try:
-        built = images.build(lambda line: tell(f"  {time.monotonic() - started:6.1f} s  {line}"))
-        with tempfile.TemporaryDirectory(prefix="xen-conform") as scratch:
-            folder = asked.keep.absolute() if asked.keep else Path(scratch)
-            folder.mkdir(parents=True, exist_ok=True)
-            booted = time.monotonic()
+
+    def work(built: images.Images, folder: Path) -> int:
+        booted = time.monotonic()
+        try:
             play(built, folder, scripts, patience=asked.patience, command=_command(asked))
-            ended = list(judged(folder / "recording", scripts, deviations))
-            seconds = time.monotonic() - booted
-    except PackagesMissing as error:
-        tell(str(error))
-        return 2
-    except (Failed, MachineError) as error:
-        tell(f"the machine does not do what it should: {error}")
-        return 1
-    except KeyboardInterrupt:
-        tell("interrupted; nothing is left running")
-        return 130
-    return report(asked, ended, deviations, seconds)
+        except (Failed, MachineError) as error:
+            tell(f"the machine does not do what it should: {error}")
+            return 1
+        ended = list(judged(folder / "recording", scripts, deviations))
+        return report(asked, ended, deviations, time.monotonic() - booted)
+
+    return carried_out(asked.keep, work)
 
 
 def play(built: images.Images, folder: Path, scripts: Sequence[Script], *, patience: float, command: str) -> None:
@@ -124,17 +104,11 @@ def play(built: images.Images, folder: Path, scripts: Sequence[Script], *, patie
         trace = rig.collect() / TRACE
     recording = folder / "recording"
     recording.mkdir()
-    files = {LOG: said.read_bytes(), TRACE: trace.read_bytes()}
-    for name, content in files.items():
-        (recording / f"{name}.xz").write_bytes(lzma.compress(content))
     told = {
         "format": 1,
         "what": "Linux' own frontend on real Xen, whose toolstack and backend a script played; all runs in one boot",
         "provenance": provenance,
-        "files": {
-            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in files.items()
-        },
+        "files": packed(recording, {LOG: said.read_bytes(), TRACE: trace.read_bytes()}),
     }
     (recording / "provenance.json").write_text(json.dumps(told, indent=1) + "\n")
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.xen.rig import CONSOLES, TRACE, Step, tell
 
@@ -55,19 +56,24 @@ def cut(logs: Path, part: Part, target: Path, provenance: Mapping[str, str]) -> 
             files[f"console/{said}{name}"] = text
     target.mkdir(parents=True)
     (target / "console").mkdir()
-    for name, content in files.items():
-        (target / f"{name}.xz").write_bytes(lzma.compress(content))
     told = {
         "schema": RECORDING,
         "what": part.what,
         "frontends": {str(domain): system for domain, system in part.frontends.items()},
         "provenance": dict(provenance),
-        "files": {
-            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in sorted(files.items())
-        },
+        "files": packed(target, files),
     }
     (target / TOLD).write_text(json.dumps(told, indent=2) + "\n")
+
+
+def packed(target: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Put files into a folder, packed; what is told of each: its size and digest as it was."""
+    for name, content in files.items():
+        (target / f"{name}.xz").write_bytes(lzma.compress(content))
+    return {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in sorted(files.items())
+    }
 
 
 def _line(text: bytes, at: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import Any
 from vtpm_impl.xen.xenstore.client import Client
 
 from .canned import sized
-from .serving import answer, packed
+from .serving import serve
 
 DEVICES = Path("/sys/bus/xen/devices")
 DRIVER = Path("/sys/bus/xen/drivers/vtpm")
@@ -88,22 +87,6 @@ def watch_kernel() -> None:
                 store.write("data/kernel", "\n".join(said).encode())
 
 
-def main() -> None:
-    """Answer what is asked in a node of this domain, one after another, for ever."""
-    agent = Caller()
-    threading.Thread(target=watch_kernel, daemon=True).start()
-    with Client.open() as store:
-        store.watch("data/ask", "ask")
-        store.write("data/ready", b"1")
-        last = None
-        while True:
-            store.event(None)
-            asked = store.read_or_none("data/ask")
-            if not asked or asked == last:
-                continue
-            last = asked
-            store.write("data/answer", packed(answer(agent, json.loads(asked))))
-
-
 if __name__ == "__main__":
-    main()
+    threading.Thread(target=watch_kernel, daemon=True).start()
+    serve(Caller())

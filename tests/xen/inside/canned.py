@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import struct
+from enum import IntEnum
 
 HEADER = struct.Struct(">HII")
 REQUEST, RESPONSE = 0x00C1, 0x00C4
 
-GET_CAPABILITY, GET_RANDOM, PCR_READ = 0x65, 0x46, 0x15
 TIMEOUTS, DURATIONS = 0x115, 0x120
+
+
+class Ordinal(IntEnum):
+    """The commands that are known."""
+
+    PCR_READ = 0x15
+    GET_RANDOM = 0x46
+    GET_CAPABILITY = 0x65
+
 
 USUAL = (2_000_000, 20_000_000)
 """Microseconds of a time-out and of a command's duration, as the TPM names them."""
@@ -25,14 +34,14 @@ def answer_to(command: bytes, times: tuple[int, int] = USUAL) -> bytes:
     ordinal = int.from_bytes(command[6:10], "big")
     timeout, duration = times
     match ordinal:
-        case 0x65 if command[18:22] == TIMEOUTS.to_bytes(4, "big"):
+        case Ordinal.GET_CAPABILITY if command[18:22] == TIMEOUTS.to_bytes(4, "big"):
             body = struct.pack(">I4I", 16, *(timeout,) * 4)
-        case 0x65 if command[18:22] == DURATIONS.to_bytes(4, "big"):
+        case Ordinal.GET_CAPABILITY if command[18:22] == DURATIONS.to_bytes(4, "big"):
             body = struct.pack(">I3I", 12, *(duration,) * 3)
-        case 0x46:
+        case Ordinal.GET_RANDOM:
             count = min(int.from_bytes(command[10:14], "big"), 1024)
             body = struct.pack(">I", count) + os.urandom(count)
-        case 0x15:
+        case Ordinal.PCR_READ:
             body = bytes(20)
         case _:
             body = command[HEADER.size :]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import select
@@ -22,10 +21,9 @@ from vtpm_impl.ring import page as layout
 from vtpm_impl.ring.frontend import RingError
 from vtpm_impl.xen.linux.platform import LinuxPlatform
 from vtpm_impl.xen.platform import StoreError
-from vtpm_impl.xen.xenstore.client import Client
 from vtpm_impl.xenbus.frontend import Connection, Frontend, FrontendError, await_device
 
-from .serving import answer, memory, packed
+from .serving import memory, serve
 
 CLASS = Path("/sys/class/tpm")
 DRIVER = Path("/sys/bus/xen/drivers/vtpm")
@@ -335,21 +333,5 @@ def _run(*argv: str) -> str:
     return done.stdout
 
 
-def main() -> None:
-    """Answer what is asked in a node of this domain, one after another, for ever."""
-    agent = Domain()
-    with Client.open() as store:
-        store.watch("data/ask", "ask")
-        store.write("data/ready", b"1")
-        last = None
-        while True:
-            store.event(None)
-            asked = store.read_or_none("data/ask")
-            if not asked or asked == last:
-                continue
-            last = asked
-            store.write("data/answer", packed(answer(agent, json.loads(asked))))
-
-
 if __name__ == "__main__":
-    main()
+    serve(Domain())

@@ -7,6 +7,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from vtpm_impl.xen.xenstore.client import Client
+
 
 def answer(agent: object, request: dict[str, Any]) -> dict[str, Any]:
     """Do what a request asks of an agent, whose public methods may be asked for."""
@@ -20,6 +22,21 @@ def answer(agent: object, request: dict[str, Any]) -> dict[str, Any]:
         where = traceback.extract_tb(error.__traceback__)[-1]
         return {"n": request.get("n"), "error": f"{told} ({where.name}, line {where.lineno})"}
     return {"n": request.get("n"), "value": value}
+
+
+def serve(agent: object) -> None:
+    """Answer what is asked of an agent in a node of this domain, one request after another, for ever."""
+    with Client.open() as store:
+        store.watch("data/ask", "ask")
+        store.write("data/ready", b"1")
+        last = None
+        while True:
+            store.event(None)
+            asked = store.read_or_none("data/ask")
+            if not asked or asked == last:
+                continue
+            last = asked
+            store.write("data/answer", packed(answer(agent, json.loads(asked))))
 
 
 def memory() -> dict[str, int]:

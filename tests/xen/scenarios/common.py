@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tests.xen.rig import Rig
 
+BOOT_LIMIT = 180.0
+"""Seconds for Xen and domain 0."""
+
 BACKEND_LIMIT = 180.0
 """Seconds for a backend domain, whose software TPM may make a key of its own when it starts."""
 
