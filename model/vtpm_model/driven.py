@@ -47,6 +47,7 @@ class Driven(Device):
 
 
 R = TypeVar("R", bound=Driven)
+D = TypeVar("D", bound=Device)
 
 
 def nothing_yet() -> Driven:
@@ -279,9 +280,9 @@ DRIVER = (
 # ------------------------------------------------------------------------------------- the backend as it is driven
 
 
-def taken(declared: Action[Any], s: R, **picks: object) -> R:
+def taken(declared: Action[Any], s: D, **picks: object) -> D:
     """The state after an action as the composed system declares it."""
-    after: R = declared.run(s, **picks)
+    after: D = declared.run(s, **picks)
     return after
 
 

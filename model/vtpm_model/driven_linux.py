@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from vtpm_model import handshake, linux, ring, sources
 from vtpm_model.core import U8, U32, Actor, Spec, action, among, negate, record, replace, require
+from vtpm_model.driven import taken
 from vtpm_model.handshake import (
     CLOSED,
     CLOSING,
@@ -172,8 +173,7 @@ def frontend_finds_no_backend(s: R) -> R:
 @action(by=FRONTEND, owed=True, cites=linux.frontend_publishes.cites)
 def frontend_publishes(s: R) -> R:
     """The keys go out in one transaction."""
-    after: R = linux.frontend_publishes.run(s)
-    return after
+    return taken(linux.frontend_publishes, s)
 
 
 @action(by=FRONTEND, owed=True, cites=linux.frontend_goes_to_initialised.cites)
@@ -247,32 +247,28 @@ def frontend_releases_page(s: R) -> R:
 def frontend_looks(s: R) -> R:
     """The driver polls: it finds its answer, or that there is none. A caller gets a whole packet, or an error."""
     require(among(s.page.state, FINISH, IDLE))
-    after: R = ring.frontend_looks.run(replace(s, awake=True), header=s.named)
-    return after
+    return taken(ring.frontend_looks, replace(s, awake=True), header=s.named)
 
 
 @action(by=FRONTEND, cites=ring.frontend_times_out.cites)
 def frontend_times_out(s: R) -> R:
     """A command that has waited too long is about to be cancelled."""
     require(s.late)
-    after: R = ring.frontend_times_out.run(s)
-    return after
+    return taken(ring.frontend_times_out, s)
 
 
 @action(by=FRONTEND, cites=ring.frontend_gives_up.cites)
 def frontend_gives_up(s: R) -> R:
     """The caller of a command that was cancelled gets an error."""
     require(s.late)
-    after: R = ring.frontend_gives_up.run(s)
-    return after
+    return taken(ring.frontend_gives_up, s)
 
 
 @action(by=FRONTEND, cites=ring.frontend_cancels_at_rest.cites)
 def frontend_cancels_at_rest(s: R) -> R:
     """The page is not free for another command, or the application cancels for no reason: the driver says CANCEL."""
     require(s.meddled | negate(among(s.page.state, IDLE, FINISH)))
-    after: R = ring.frontend_cancels_at_rest.run(s)
-    return after
+    return taken(ring.frontend_cancels_at_rest, s)
 
 
 FRONTEND_ACTIONS = (
