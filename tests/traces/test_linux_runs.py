@@ -16,7 +16,8 @@ from vtpm_model.driven_linux import DRIVEN_LINUX
 from vtpm_traces.conform import linux_campaign
 from vtpm_traces.conform.trial import Verdict, stale
 from vtpm_traces.files import BadInput
-from vtpm_traces.recordings.linux_runs import LOG, TRACE, Line, LinuxRun, Reading, Unusable, read_runs
+from vtpm_traces.recordings.json_line import Unusable
+from vtpm_traces.recordings.linux_runs import LOG, TRACE, Line, LinuxRun, Reading, read_runs
 from vtpm_traces.recordings.xen_events import Change, Commit, Party
 from vtpm_traces.schema import data
 from vtpm_traces.search import explain

@@ -59,7 +59,8 @@ def linux_runs(path: Path) -> list[Finding]:
     """A folder of runs in which scripts drove Linux' frontend on real Xen. Raises BadInput."""
     from vtpm_model.driven_linux import DRIVEN_LINUX
     from vtpm_traces.conform.linux_campaign import BOUNDS
-    from vtpm_traces.recordings.linux_runs import Reading, Unusable, read_runs
+    from vtpm_traces.recordings.json_line import Unusable
+    from vtpm_traces.recordings.linux_runs import Reading, read_runs
     from vtpm_traces.search import explain
 
     findings = []

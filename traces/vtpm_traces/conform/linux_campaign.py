@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Final
 
 from vtpm_model.driven_linux import DRIVEN_LINUX
@@ -14,9 +14,10 @@ from vtpm_traces.conform.deviations import Deviation
 from vtpm_traces.conform.deviations import read as read_deviations
 from vtpm_traces.conform.linux_draw import draw
 from vtpm_traces.conform.script import Script
-from vtpm_traces.conform.trial import Ended, Verdict, counts, kept_scripts, stale
+from vtpm_traces.conform.trial import Ended, Verdict, counts, kept_scripts, stale, wanted
+from vtpm_traces.recordings.json_line import Unusable
 from vtpm_traces.recordings.judged import Checked
-from vtpm_traces.recordings.linux_runs import LinuxRun, Reading, Unusable, read_runs
+from vtpm_traces.recordings.linux_runs import LinuxRun, Reading, read_runs
 from vtpm_traces.schema import data
 from vtpm_traces.search import Bounds, explain
 from vtpm_traces.verdict import Outcome
@@ -33,13 +34,14 @@ BOUNDS: Final = Bounds(nodes=50_000, each=100)
 
 def scripts(*, seed: int, runs: int, only: Sequence[str] = ()) -> list[Script]:
     """The scripts of a campaign, those of well-behaved peers first. Raises BadInput."""
-    found = []
-    for name in kept_scripts(END, ("accept", "reject", APART)):
-        kind, _, file = name.partition("/")
-        found.append(replace(linux_script.read(data("scripts", END, kind, f"{file}.script")), name=name))
-    numbers = {*range(runs), *(int(one[7:]) for one in only if one[:7] == "random/" and one[7:].isdigit())}
-    found += [draw(seed, number) for number in sorted(numbers)]
-    return [one for one in found if not only or any(fnmatchcase(one.name, pattern) for pattern in only)]
+    return [_script(name, seed) for name in wanted(kept_scripts(END, ("accept", "reject", APART)), runs, only)]
+
+
+def _script(name: str, seed: int) -> Script:
+    kind, _, file = name.partition("/")
+    if kind == "random":
+        return draw(seed, int(file))
+    return replace(linux_script.read(data("scripts", END, kind, f"{file}.script")), name=name)
 
 
 def judge(run: LinuxRun, deviations: Sequence[Deviation], doc: str = "") -> Ended:
@@ -91,8 +93,7 @@ def check_recording() -> Checked:
         f"{one.run}: {one.verdict.value}: {one.sentence}" for one in ended if one.verdict is not Verdict.SUCCESS
     ]
     shortfalls += [f"a known deviation does not show in {' '.join(one.runs)}" for one in stale(deviations, ended)]
-    figures = {"runs": len(ended)}
+    figures = Counter(runs=len(ended))
     for counted in counts(ended).values():
-        for verdict, number in counted.items():
-            figures[verdict] = figures.get(verdict, 0) + number
+        figures.update(counted)
     return Checked(figures, tuple(shortfalls))

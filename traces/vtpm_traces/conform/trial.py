@@ -146,12 +146,7 @@ class Trial(ABC, Generic[Player]):
         return stale(self.deviations, ended)
 
     def _names(self) -> Iterator[str]:
-        names = [*self.kept(), *(f"random/{number}" for number in range(self.runs))]
-        if self.only:
-            # a run of a higher number is meant, too, where it is named
-            names += [one for one in self.only if one.partition("/")[0] == "random" and one[7:].isdigit()]
-            names = [name for name in dict.fromkeys(names) if any(fnmatchcase(name, one) for one in self.only)]
-        return iter(names)
+        return iter(wanted(self.kept(), self.runs, self.only))
 
     def _sanity(self, when: str) -> Ended:
         """In a process of its own: what other runs have left behind is not meant."""
@@ -189,6 +184,16 @@ class Trial(ABC, Generic[Player]):
             return same
 
         return seen[shrunk(played.script.lines, fails, TRIES)]
+
+
+def wanted(kept: Iterable[str], runs: int, only: Sequence[str]) -> list[str]:
+    """The names of the runs that are meant: those kept and so many random ones, or of all those `only` some."""
+    names = [*kept, *(f"random/{number}" for number in range(runs))]
+    if only:
+        # a run of a higher number is meant, too, where it is named
+        names += [one for one in only if one.partition("/")[0] == "random" and one[7:].isdigit()]
+        names = [name for name in dict.fromkeys(names) if any(fnmatchcase(name, one) for one in only)]
+    return names
 
 
 def kept_scripts(end: str, kinds: Sequence[str] = ("accept", "reject")) -> list[str]:

@@ -7,7 +7,6 @@ request's own turn, with any other state byte, and with the connection.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -15,9 +14,7 @@ from vtpm_model.ring import RingState
 from vtpm_traces.observe import Origin
 from vtpm_traces.recordings.script import Driven, Entry, Fill, Kick, Run, Seen, Store
 from vtpm_traces.recordings.stand_in import RING_STATE
-from vtpm_traces.recordings.xen_events import Device
-
-_KEY = re.compile(r"/local/domain/(\d{1,5})/device/vtpm/(\d{1,9})/(ring-ref|event-channel)")
+from vtpm_traces.recordings.xen_events import Device, Side, place_of
 
 
 @dataclass
@@ -102,9 +99,9 @@ class _Turns:
         return None
 
     def _read(self, path: str, value: str | None) -> None:
-        found = _KEY.fullmatch(path)
-        if found is not None:
-            self._lines.setdefault(Device(int(found[1]), int(found[2])), _Line()).keys[found[3]] = value
+        place = place_of(path)
+        if place is not None and place.side is Side.FRONTEND and place.node in ("ring-ref", "event-channel"):
+            self._lines.setdefault(place.device, _Line()).keys[place.node] = value
 
     def _wanting(self, domain: int, key: str, number: int) -> list[_Line]:
         """The line whose key this is: the first that has no such connection yet."""

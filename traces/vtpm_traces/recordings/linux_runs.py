@@ -34,7 +34,8 @@ from vtpm_traces.observe import (
     StateTest,
     Stream,
 )
-from vtpm_traces.recordings.xen_events import DIRECTORY, Commit, Device, Event, Party, Side
+from vtpm_traces.recordings.json_line import JsonLine, Unusable
+from vtpm_traces.recordings.xen_events import DIRECTORY, Commit, Device, Event, Party, Side, place_of
 from vtpm_traces.recordings.xen_model import EPOCHS, REQUESTS, xenbus_state
 from vtpm_traces.recordings.xen_store import read_store_trace
 from vtpm_traces.steps import ranked
@@ -43,22 +44,13 @@ LOG: Final = "runs.jsonl"
 TRACE: Final = "xenstored.trace"
 _PACKED: Final = ("", ".gz", ".xz")
 LIMITS: Final = Limits(stored=16 << 20, unpacked=128 << 20)
-_LINE: Final = Limits(depth=4)
 
 STORE, SCRIPT, CALLER = "store", "script", "caller"
 """The streams of a run."""
 
 
-class Unusable(ValueError):
-    """A line lacks something, or has something else in its place."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of the log: where it is, and its fields."""
-
-    origin: Origin
-    fields: Mapping[str, Any]
+class Line(JsonLine):
+    """A line of the log."""
 
     @property
     def kind(self) -> str:
@@ -70,13 +62,6 @@ class Line:
         value = self.fields.get(key)
         if not isinstance(value, str):
             raise Unusable(f"{key} is {shown(value)}, expected text")
-        return value
-
-    def number(self, key: str, high: int = 0xFFFF_FFFF) -> int:
-        """A number from 0 to `high`. Raises Unusable."""
-        value = self.fields.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= high:
-            raise Unusable(f"{key} is {shown(value)}, expected a number from 0 to {high}")
         return value
 
 
@@ -495,7 +480,6 @@ def _path(side: Side, node: str) -> str:
 
 
 def _own(path: str) -> str:
-    """A node's path as `_path` has it."""
-    parts = path.split("/")
-    side, depth = (Side.FRONTEND, 7) if parts[4:5] == ["device"] else (Side.BACKEND, 8)
-    return _path(side, "/".join(parts[depth:]))
+    """A node's path as `_path` has it, if it is one of a device."""
+    place = place_of(path)
+    return path if place is None else _path(place.side, place.node)

@@ -14,6 +14,7 @@ from typing import Any
 from vtpm_model.ring import FINISH, SUBMIT
 from vtpm_traces.files import BadInput, parse_json, shown
 from vtpm_traces.observe import Origin
+from vtpm_traces.recordings.json_line import JsonLine, Unusable
 from vtpm_traces.recordings.xen_events import (
     DIRECTORY,
     Change,
@@ -50,10 +51,6 @@ _CONNECTING = ("3", "4")
 _DISCONNECTED = ("2", "6")  # what a backend writes after it has unmapped
 
 
-class Unusable(ValueError):
-    """A line lacks something, or has something else in its place."""
-
-
 @dataclass
 class Log:
     """What one file of JSON lines shows of each device, in its order; `started`: it begins with its backend's start."""
@@ -87,11 +84,7 @@ def read_log(text: bytes, name: str, *, console: bool = False) -> Log:
 # ------------------------------------------------------------------------------------------------------------ lines
 
 
-@dataclass(frozen=True)
-class _Line:
-    origin: Origin
-    fields: Mapping[str, Any]
-
+class _Line(JsonLine):
     @property
     def kind(self) -> str:
         kind = self.fields.get("ev")
@@ -111,13 +104,6 @@ class _Line:
         if key not in self.fields:
             raise Unusable(f"{key} is missing")
         return None if self.fields[key] is None else self.text(key)
-
-    def number(self, key: str, high: int) -> int:
-        """A number from 0 to `high`. Raises Unusable."""
-        value = self.fields.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= high:
-            raise Unusable(f"{key} is {shown(value)}, expected a number from 0 to {high}")
-        return value
 
     def data(self, key: str, longest: int) -> bytes:
         """Bytes written in hexadecimal. Raises Unusable."""
