@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Final
 
 from vtpm_traces.conform import script
@@ -12,8 +11,7 @@ from vtpm_traces.conform.draw import draw
 from vtpm_traces.conform.judge import judge
 from vtpm_traces.conform.player import Conversation, Player
 from vtpm_traces.conform.script import Script
-from vtpm_traces.conform.trial import Judged, Played, Trial, kept_scripts
-from vtpm_traces.schema import data
+from vtpm_traces.conform.trial import Judged, Played, Trial, kept_script, kept_scripts
 
 SANITY: Final = "accept/connect-and-close"
 
@@ -40,7 +38,7 @@ class Campaign(Trial[Player]):
         kind, _, name = run.partition("/")
         if kind == "random":
             return draw(self.end, self.seed, int(name))
-        return replace(script.read(data("scripts", self.end, kind, f"{name}.script")), name=run)
+        return kept_script(self.end, run, script.read)
 
     def sanity(self) -> Script:
         return self.script(SANITY)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from vtpm_model.driven_linux import DRIVEN_LINUX
@@ -14,7 +13,7 @@ from vtpm_traces.conform.deviations import Deviation
 from vtpm_traces.conform.deviations import read as read_deviations
 from vtpm_traces.conform.linux_draw import draw
 from vtpm_traces.conform.script import Script
-from vtpm_traces.conform.trial import Ended, Verdict, counts, kept_scripts, stale, wanted
+from vtpm_traces.conform.trial import Ended, Verdict, counts, kept_script, kept_scripts, stale, wanted
 from vtpm_traces.recordings.json_line import Unusable
 from vtpm_traces.recordings.judged import Checked
 from vtpm_traces.recordings.linux_runs import LinuxRun, Reading, read_runs
@@ -38,10 +37,8 @@ def scripts(*, seed: int, runs: int, only: Sequence[str] = ()) -> list[Script]:
 
 
 def _script(name: str, seed: int) -> Script:
-    kind, _, file = name.partition("/")
-    if kind == "random":
-        return draw(seed, int(file))
-    return replace(linux_script.read(data("scripts", END, kind, f"{file}.script")), name=name)
+    kind, _, number = name.partition("/")
+    return draw(seed, int(number)) if kind == "random" else kept_script(END, name, linux_script.read)
 
 
 def judge(run: LinuxRun, deviations: Sequence[Deviation], doc: str = "") -> Ended:

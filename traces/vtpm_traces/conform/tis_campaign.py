@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from vtpm_model.tis_device import TIS_DEVICE
@@ -14,10 +15,9 @@ from vtpm_traces.conform.script import Script
 from vtpm_traces.conform.subject import Fault
 from vtpm_traces.conform.tis_program import DeviceProcess
 from vtpm_traces.conform.tis_subject import DriverProcess
-from vtpm_traces.conform.trial import Judged, Played, Trial, kept_scripts
+from vtpm_traces.conform.trial import Judged, Played, Trial, kept_script, kept_scripts
 from vtpm_traces.recordings.tis_accesses import Access, Found, judge
 from vtpm_traces.recordings.tis_trace import line_of
-from vtpm_traces.schema import data
 from vtpm_traces.verdict import Outcome
 
 DRIVER_SANITY: Final = "accept/quick-0"
@@ -95,8 +95,7 @@ class DeviceCampaign(Trial[DeviceProcess]):
         kind, _, name = run.partition("/")
         if kind == "random":
             return tis_program.draw(self.seed, int(name))
-        path = data("scripts", self.end, kind, f"{name}.script")
-        return replace(script.read(path, tis_program.parse_line), name=run)
+        return kept_script(self.end, run, partial(script.read, check=tis_program.parse_line))
 
     def sanity(self) -> Script:
         return self.script(DEVICE_SANITY)

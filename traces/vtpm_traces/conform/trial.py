@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import ClassVar, Final, Generic, TypeVar
 
 from vtpm_traces.conform.deviations import Deviation
@@ -204,6 +205,11 @@ def kept_scripts(end: str, kinds: Sequence[str] = ("accept", "reject")) -> list[
         for kind in kinds
         for path in sorted((folder / kind).glob("*.script"))
     ]
+
+
+def kept_script(end: str, run: str, read: Callable[[Path], Script]) -> Script:
+    """The script of a kept run, which bears the run's name. Raises BadInput."""
+    return replace(read(data("scripts", end, f"{run}.script")), name=run)
 
 
 def stale(deviations: Sequence[Deviation], ended: Sequence[Ended]) -> list[Deviation]:
