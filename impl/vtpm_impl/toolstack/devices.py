@@ -3,11 +3,14 @@
 The nodes, their permissions and the order of steps are those of libxl (tools/libs/light/libxl_device.c, Xen 4.17): all
 of a device's nodes in one transaction; to detach, `online` "0" and the backend's `state` "5" in one, and then up to
 10 seconds for the backend to go to 6.
+
+Several toolstacks may be at work at once: a domain that ends takes its own devices away.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import time
 import uuid as uuids
@@ -132,7 +135,8 @@ class Toolstack:
     def destroy_all(self, frontend: int, *, timeout: float = TIMEOUT) -> None:
         """Take all devices of a domain away, as at its end."""
         for attached in self.list(frontend):
-            self.destroy(attached.device, timeout=timeout)
+            with contextlib.suppress(NoSuchDevice):  # another toolstack was quicker
+                self.destroy(attached.device, timeout=timeout)
 
     def list(self, frontend: int | None = None) -> list[Attached]:
         """All devices, or those of one frontend's domain, in the order of their numbers."""
@@ -143,7 +147,11 @@ class Toolstack:
                 device = nodes.device_of(f"backend/vtpm/{domid}/{handle}")
                 if device is not None:
                     found.append(device)
-        return [self.get(device) for device in sorted(found)]
+        attached = []
+        for device in sorted(found):
+            with contextlib.suppress(NoSuchDevice):  # it has gone meanwhile
+                attached.append(self.get(device))
+        return attached
 
     def get(self, device: Device) -> Attached:
         """One device. Raises NoSuchDevice."""
@@ -199,10 +207,11 @@ class Toolstack:
     def _remove(self, device: Device, backend: int, *, by_force: bool) -> None:
         """Remove all that is left of a device, and the directories above that have nothing else in them."""
         with self._journals(device) as journal:
-            ours = self._state(_frontend_node(device)) is not XenbusState.UNKNOWN
-            theirs = self._state(_backend_node(backend, device)) is not XenbusState.UNKNOWN
+            ours = theirs = False
             for transaction in self._client.transaction():
                 with transaction:
+                    ours = _state(transaction, _frontend_node(device)) is not XenbusState.UNKNOWN
+                    theirs = _state(transaction, _backend_node(backend, device)) is not XenbusState.UNKNOWN
                     _remove_directory(transaction, _frontend_node(device), f"{home(device.domid)}/device")
                     _remove_directory(transaction, _backend_node(backend, device), f"{home(backend)}/backend")
                     _remove_directory(transaction, _toolstack_node(device), "/libxl")
@@ -227,7 +236,11 @@ class Toolstack:
             self._client.unwatch(path, token)
 
     def _state(self, node: str) -> XenbusState:
-        return nodes.parse_state(self._client.read_or_none(f"{node}/state"))
+        return _state(self._client, node)
+
+
+def _state(store: Client | Transaction, node: str) -> XenbusState:
+    return nodes.parse_state(store.read_or_none(f"{node}/state"))
 
 
 def _frontend_node(device: Device) -> str:
@@ -243,7 +256,13 @@ def _toolstack_node(device: Device) -> str:
 
 
 def _names(store: Client | Transaction, path: str) -> list[str]:
-    return store.directory(path) if store.read_or_none(path) is not None else []
+    """Names below a node, none if it is not there."""
+    try:
+        return store.directory(path)
+    except XenstoreError as refused:
+        if refused.errno != errno.ENOENT:
+            raise
+        return []
 
 
 def _free_handle(store: Client | Transaction, frontend: int) -> int:
@@ -293,11 +312,14 @@ def _write_directory(
 
 
 def _remove_directory(store: Transaction, path: str, top: str) -> None:
-    """Remove a directory, and those above it, up to `top` and without it, that have nothing else in them."""
-    with contextlib.suppress(XenstoreError):  # nor is what it was in
-        store.rm(path)
-    while (path := path.rpartition("/")[0]) != top:
-        if store.read_or_none(path) is not None:
-            if store.directory(path):
-                return
+    """Remove a directory, and those above it, up to `top` and without it, that have nothing else in them.
+
+    A node that cannot be removed has no parent: it is gone, or going by another toolstack's hand, and then this
+    transaction, which has seen the one with and the other without it, is in conflict.
+    """
+    while True:
+        with contextlib.suppress(XenstoreError):
             store.rm(path)
+        path = path.rpartition("/")[0]
+        if path == top or _names(store, path):
+            return

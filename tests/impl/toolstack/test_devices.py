@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -165,6 +167,29 @@ def test_a_device_goes_whether_or_not_its_backend_closes_it(client: Client, run:
     assert seen == [(b"0", way == "detach")]  # to detach, the frontend is asked and keeps its nodes meanwhile
     assert {path for path in everything(client) - before if "/vtpm" in path} == set()
     assert toolstack.list() == []
+
+
+def test_two_toolstacks_may_take_the_same_device_away(client: Client, run: Path) -> None:
+    # as when somebody detaches a vTPM while the domain that had it ends
+    toolstack, before = Toolstack(client), everything(client)
+    for _ in range(100):
+        device = toolstack.create(1, 2)
+        client.write("/local/domain/2/backend/vtpm/1/0/state", b"6")
+        both = threading.Barrier(3)
+
+        def take(way: Callable[[Toolstack], object], both: threading.Barrier = both) -> None:
+            with control(run) as other:
+                both.wait()
+                way(Toolstack(other))
+
+        def detach(one: Toolstack, device: Device = device) -> None:
+            with contextlib.suppress(NoSuchDevice):  # the others were quicker
+                one.detach(device)
+
+        with ThreadPoolExecutor() as threads:
+            ways: list[Callable[[Toolstack], object]] = [detach, lambda one: one.destroy_all(1), Toolstack.list]
+            list(threads.map(take, ways))
+        assert {path for path in everything(client) - before if "/vtpm" in path} == set()
 
 
 def test_a_domain_that_ends_takes_its_devices_along(run: Path, client: Client) -> None:
