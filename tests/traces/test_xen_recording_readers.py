@@ -323,16 +323,20 @@ def test_a_line_that_cannot_be_used_is_told_by_its_number(line: bytes, why: str)
     assert not log.backend
 
 
-def test_on_a_console_other_text_is_passed_over() -> None:
-    text = (
-        b"[    0.0] Linux\nPCR-00: 00\n" + b'{"ev": "write", "path": "' + BACKEND.encode() + b'/state", "value": 2}\r\n'
-    )
-    log = read_log(text, "console", console=True)
+@pytest.mark.parametrize("before", [b"", b"MemTotal: 112456 kB "])  # whoever writes a line may be in the middle of it
+def test_on_a_console_other_text_is_passed_over(before: bytes) -> None:
+    line = before + b'{"ev": "write", "path": "' + BACKEND.encode() + b'/state", "value": 2}\r\n'
+    log = read_log(b"[    0.0] Linux\nPCR-00: 00\n" + line, "console", console=True)
     assert log.remarks == []
     (commit,) = log.backend[SEVEN]
     assert isinstance(commit, Commit)
     assert [(c.node, c.value) for c in commit.changes] == [("state", "2")]
     assert isinstance(commit.changes[0], Change)
+
+
+def test_on_a_console_a_line_that_is_cut_is_told() -> None:
+    log = read_log(b'PCR-00: {"ev": "write", "pa[    0.0] Linux\n', "console", console=True)
+    assert [remark.origin.line for remark in log.remarks] == [1]
 
 
 # ------------------------------------------------------------------------------------------------------ the folder

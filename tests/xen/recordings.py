@@ -110,4 +110,7 @@ def judge(folder: Path, part: Part, started: float) -> list[Step]:
         tell(f"  {step.seconds:6.1f} s  {step.title}: {step.found}")
         if step.wrong:
             tell(f"           FALLS SHORT: {step.wrong}")
+    if any(step.wrong for step in steps):
+        for remark in recording.remarks:
+            tell(f"           could not be read: {remark}")
     return steps

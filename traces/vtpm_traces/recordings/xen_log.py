@@ -71,7 +71,7 @@ class Log:
 
 
 def read_log(text: bytes, name: str, *, console: bool = False) -> Log:
-    """Read a file that somebody named `name`. On a console, lines that are not JSON are somebody else's.
+    """Read a file that somebody named `name`. On a console, what is before a JSON object is somebody else's.
 
     Raises BadInput if its recorder says that it writes by a schema that is not known here.
     """
@@ -132,7 +132,9 @@ class _Line(JsonLine):
 def _lines(text: bytes, name: str, log: Log, *, console: bool) -> Iterator[_Line]:
     for number, raw in enumerate(text.split(b"\n"), 1):
         raw = raw.strip()
-        if not raw or (console and not raw.startswith(b"{")):
+        if console:
+            raw = raw[at:] if (at := raw.find(b'{"')) >= 0 else b""
+        if not raw:
             continue
         shows, fields, why = _read(raw)
         if fields is None:
