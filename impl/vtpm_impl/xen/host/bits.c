@@ -20,7 +20,7 @@ enum {
 	PENDING = 2,  /* the bit */
 	NAPPING = 4,  /* the owner sleeps until the word changes */
 	WATCHING = 8, /* the owner's FIFO is to tell it */
-	TOLD = 16,    /* there is a byte in the FIFO, or soon will be */
+	TOLD = 16,    /* there is a byte in the FIFO, or soon will be: never set while it is empty and nobody writes */
 };
 
 /* To look is worth its time once both ends do so. It has to last for the peer's being woken as well, or it never begins
@@ -98,14 +98,22 @@ static PyObject *bits_notify(PyObject *object, PyObject *none)
 	return PyBool_FromLong(!(seen & TOLD) && (seen & WATCHING));
 }
 
+static PyObject *bits_is_told(PyObject *object, PyObject *none)
+{
+	Bits *self = (Bits *)object;
+	if (!is_open(self))
+		return NULL;
+	uint32_t seen = __atomic_load_n(self->own, __ATOMIC_SEQ_CST);
+	return PyBool_FromLong((seen & TOLD) || !(seen & PENDING));
+}
+
 static PyObject *bits_take(PyObject *object, PyObject *none)
 {
 	Bits *self = (Bits *)object;
 	if (!is_open(self))
 		return NULL;
 	uint32_t seen = __atomic_fetch_and(self->own, ~(PENDING | TOLD), __ATOMIC_SEQ_CST);
-	return Py_BuildValue("(OO)", seen & PENDING ? Py_True : Py_False,
-			     (seen & TOLD) || !(seen & PENDING) ? Py_True : Py_False);
+	return PyBool_FromLong(seen & PENDING);
 }
 
 /* Clear the bit if it is set. */
@@ -221,7 +229,8 @@ static void bits_dealloc(PyObject *object)
 static PyMethodDef methods[] = {
 	{"bind", bits_bind, METH_O, "Let the own end be there, its bit set or not."},
 	{"notify", bits_notify, METH_NOARGS, "Set the other end's bit; whether its FIFO wants a byte."},
-	{"take", bits_take, METH_NOARGS, "Clear the own bit; whether it was set, and whether the own FIFO may hold a byte."},
+	{"is_told", bits_is_told, METH_NOARGS, "Whether the own FIFO may hold a byte."},
+	{"take", bits_take, METH_NOARGS, "Clear the own bit, after the own FIFO was emptied; whether it was set."},
 	{"wait", bits_wait, METH_O, "Sleep until the own bit is set and clear it; False after so many seconds."},
 	{"close", bits_close, METH_NOARGS, "Let the own end be gone, and the memory with it."},
 	{NULL},

@@ -7,6 +7,7 @@ lost all the same, as the next to bind it finds its bit set anyway.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -88,14 +89,12 @@ class HostPort:
 
     def take(self) -> bool:
         """Clear the bit; whether it was set."""
-        taken, told = self._bits.take()
-        if told:
-            try:
+        if self._bits.is_told():
+            # first: a byte that is read after the bit was cleared may be that of the next event, which says it is told
+            with contextlib.suppress(BlockingIOError):
                 while len(os.read(self._descriptor, _PIECE)) == _PIECE:
                     pass
-            except BlockingIOError:
-                pass
-        return taken
+        return self._bits.take()
 
     def notify(self) -> None:
         """Set the bit of the other end, if that is bound."""
