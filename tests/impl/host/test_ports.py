@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from vtpm_impl.xen.host import ports
 from vtpm_impl.xen.host.ports import HostPort
 
 Ends = tuple[HostPort, HostPort]
@@ -47,7 +46,7 @@ def test_an_event_that_comes_during_a_take_takes_no_later_one_along(
     read = os.read
 
     def while_reading(descriptor: int, most: int) -> bytes:
-        monkeypatch.setattr(ports.os, "read", read)
+        monkeypatch.setattr(os, "read", read)
         if before:
             opener.notify()
         try:
@@ -57,7 +56,7 @@ def test_an_event_that_comes_during_a_take_takes_no_later_one_along(
                 opener.notify()
 
     opener.notify()
-    monkeypatch.setattr(ports.os, "read", while_reading)
+    monkeypatch.setattr(os, "read", while_reading)
     assert binder.take()
     if waits:  # the owner sees what the event was for without it, and sleeps at the descriptor only later
         while binder.wait(0):
