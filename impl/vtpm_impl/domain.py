@@ -25,7 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     ends = parser.add_subparsers(dest="end", required=True)
     backend = ends.add_parser("backend", help="serve every vTPM that the toolstack gives this domain")
     backend.add_argument("--engine", default="echo", help="echo, swtpm:SOCKET, swtpm:SOCKET,CONTROL, or tis:devmem")
-    backend.add_argument("--record", action="store_true", help="print what is read, written and seen, a JSON line each")
+    backend.add_argument(
+        "--record",
+        action="store_true",
+        help="print what is read, written and seen, a JSON line each; sentences go to stderr",
+    )
     frontend = ends.add_parser("frontend", help="let programs use this domain's vTPM at a socket")
     frontend.add_argument("--listen", type=Path, required=True, metavar="SOCKET", help="the Unix socket to make")
     frontend.add_argument("--handle", type=int, default=0, help="the number of the device")
@@ -47,7 +51,8 @@ def _backend(named: str, *, record: bool) -> int:
     engine, localities = make_engine(named)
     try:
         with LinuxPlatform() as platform:
-            serve_backend(platform, engine, localities, named, _say, _say if record else None)
+            say, record_line = (_say_aside, _say) if record else (_say, None)
+            serve_backend(platform, engine, localities, named, say, record_line)
     finally:
         engine.close()
     return 0
@@ -66,8 +71,12 @@ def _say(sentence: str) -> None:
     sys.stdout.flush()
 
 
+def _say_aside(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+
+
 def _complain(sentence: str) -> None:
-    sys.stderr.write(f"vtpm: {sentence}\n")
+    _say_aside(f"vtpm: {sentence}")
 
 
 if __name__ == "__main__":

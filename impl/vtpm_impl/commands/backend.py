@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,10 @@ def backend(
         int, typer.Option("--domain", min=0, max=0x7FEF, help="The domain to be, on the host platform.")
     ] = 0,
     record: Annotated[
-        bool, typer.Option("--record", help="Print all that is read, written and seen, a JSON line each.")
+        bool,
+        typer.Option(
+            "--record", help="Print all that is read, written and seen, a JSON line each; sentences go to stderr."
+        ),
     ] = False,
     log: LogFolder = None,
     run_dir: RunDirectory = RUN_DIRECTORY,
@@ -60,9 +64,8 @@ def backend(
         raise typer.Exit(FALLS_SHORT) from None
     try:
         with platforms(platform, run_dir, domain, log) as (make_platform, journals):
-            serve_backend(
-                make_platform(), chosen, localities, engine, typer.echo, typer.echo if record else None, journals
-            )
+            say = partial(typer.echo, err=record)
+            serve_backend(make_platform(), chosen, localities, engine, say, typer.echo if record else None, journals)
     except PlatformError as error:
         typer.echo(f"vtpm: {error}", err=True)
         raise typer.Exit(FALLS_SHORT) from None

@@ -171,6 +171,26 @@ def test_a_program_finds_its_tpm(folder: Path, start: Callable[..., Started]) ->
     assert not (folder / "tpm1").exists()
 
 
+def test_what_is_recorded_is_nothing_but_json(folder: Path, start: Callable[..., Started]) -> None:
+    where = ("--run-dir", str(folder / "run"))
+    words = [sys.executable, "-m", "vtpm_impl.cli", "backend", "--record", "--domain", "2", *where]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving:
+        assert serving.stderr is not None
+        assert serving.stderr.readline() == "domain 2 serves vTPMs with echo\n"
+        using = start("frontend", "--domain", "1", "--listen", str(folder / "tpm1"))
+        assert using.line() == "domain 1 waits for its vTPM 0\n"
+        assert vtpm("device", "create", "1", "2", *where)[0] == 0
+        assert using.line() == f"the vTPM of domain 1 is at {folder / 'tpm1'}\n"
+        assert exchange(folder / "tpm1", command(100)) == answer(100)
+        assert using.interrupt() == 0
+        serving.send_signal(signal.SIGINT)
+        recorded, said = serving.communicate(timeout=10)
+    assert said.splitlines()[:2] == ["1/0: a new device", "1/0: connected"]
+    kinds = [json.loads(line)["ev"] for line in recorded.splitlines()]
+    assert kinds[0] == "start"
+    assert {"watch", "write", "connected", "event", "command"} <= set(kinds)
+
+
 def test_swtpm_answers_through_a_vtpm(folder: Path, start: Callable[..., Started], swtpm: Path) -> None:
     where = ("--run-dir", str(folder / "run"))
     control = folder / "control"
