@@ -12,7 +12,7 @@ exactly these observations, or says where no run can go on. The meaning:
 * A run explains the recording when every stream has come to its end.
 
 Streams are ordered against each other only by steps that they share, by the states that their observations demand, and
-by `later_than`. Time stamps are never compared.
+by `later_than`. Time stamps decide nothing.
 
 Values that the model does not have (bytes of a command, a grant reference, a port) are tied to those that it has (the
 number of a request, an epoch) by `says`: all observations together must say one thing of each subject.
@@ -123,7 +123,8 @@ class Stream:
     `sees` names the actions of which it would have written each; `sight(before, step, after)` may narrow that to some
     of their steps (a store's trace sees a step only if it writes). A `Happened` may also name actions outside `sees`.
     A recorder that `starts_late` sees nothing before its first observation; one that `stays` also sees, after its last
-    one, that nothing more happens (by default the end of a log says nothing).
+    one, that nothing more happens (by default the end of a log says nothing). `clock` may guess when each observation
+    was made, in a time that streams share: a search tries first what keeps them abreast.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Stream:
     sight: StepTest | None = None
     starts_late: bool = False
     stays: bool = False
+    clock: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 A node is a place in every stream together with a state that stands for all that go on like it. Observations that take
 no step and hold are passed at once: being further never forbids what was possible before, so nothing is lost. Nodes
-that have explained more are tried first; hidden steps are tried breadth first between two observations. Before the
-answer is *refused* every node was tried: hidden steps are bounded at first, and the bound is raised until it cuts
-nothing off. Before it is *accepted* the run is taken again, from the first state, in its own numbers.
+whose hindmost stream has got furthest, by the clock of the streams, are tried first, then those that have explained
+more; hidden steps are tried breadth first between two observations. Before the answer is *refused* every node was
+tried: hidden steps are bounded at first, and the bound is raised until it cuts nothing off. Before it is *accepted* the
+run is taken again, from the first state, in its own numbers.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -69,6 +71,9 @@ class Search:
         self.nexts = [(*stream.observations, None) for stream in self.streams]
         self.aheads = [self._aheads(stream) for stream in self.streams]
         self.most_nodes = self.bounds.nodes + self.bounds.each * sum(self.lengths)
+        self.clocks = [
+            (number, (*stream.clock, math.inf)) for number, stream in enumerate(self.streams) if stream.clock
+        ]
         self.upcoming = [_upcoming_levels(stream) for stream in self.streams]
         self.true: dict[tuple[int, int, tuple[int, ...]], frozenset[tuple[int, int]]] = {}
         self.levels = any(isinstance(each, Level) for stream in self.streams for each in stream.observations)
@@ -120,15 +125,15 @@ class Search:
         """
         gaps: dict[Node, int] = {}
         order = itertools.count()
-        heap: list[tuple[int, int, int, Node]] = []
+        heap: list[tuple[float, int, int, int, Node]] = []
         for node, gap in starts.items():
             gaps[node] = gap
             edges.setdefault(node, None)
-            heap.append((-sum(node.places), gap, next(order), node))
+            heap.append((*self._turn(node.places), gap, next(order), node))
         heapq.heapify(heap)
         whole = True
         while heap:
-            _, gap, _, node = heapq.heappop(heap)
+            *_, gap, _, node = heapq.heappop(heap)
             if gap > gaps[node]:
                 continue
             self.met += 1
@@ -145,8 +150,13 @@ class Search:
                 if after not in gaps or quiet < gaps[after]:
                     gaps[after] = quiet
                     edges.setdefault(after, edge)
-                    heapq.heappush(heap, (-sum(after.places), quiet, next(order), after))
+                    heapq.heappush(heap, (*self._turn(after.places), quiet, next(order), after))
         return None, whole
+
+    def _turn(self, places: tuple[int, ...]) -> tuple[float, int]:
+        """The order in which nodes are tried: by the time of the hindmost stream, then by what they have explained."""
+        hindmost = min([clock[places[number]] for number, clock in self.clocks], default=0.0)
+        return -hindmost, -sum(places)
 
     def ends(self, node: Node) -> bool:
         """Whether a node answers the question: here, whether every stream has come to its end."""

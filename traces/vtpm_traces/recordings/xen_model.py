@@ -48,6 +48,7 @@ from vtpm_traces.observe import (
     Stream,
 )
 from vtpm_traces.recordings.xen import DeviceRecording, Source, SourceKind
+from vtpm_traces.recordings.xen_clock import timed
 from vtpm_traces.recordings.xen_events import (
     DIRECTORY,
     Change,
@@ -296,7 +297,9 @@ def plain_run(run: tuple[Taken, ...]) -> tuple[Taken, ...]:
 def device_recording(seen: DeviceRecording, spec: Spec[Any]) -> tuple[Spec[Any], Recording]:
     """The observations of one device and what may have happened unseen, and the specification to hold them against."""
     reading = Reading(seen, spec)
-    return reading.spec, reading.recording()
+    recording = reading.recording()
+    streams = timed(recording.streams, seen.sources, reading.firsts)
+    return reading.spec, dataclasses.replace(recording, streams=streams)
 
 
 def xenbus_state(value: str | None) -> XenbusState:
