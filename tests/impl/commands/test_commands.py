@@ -263,6 +263,7 @@ def test_the_tools_of_trousers_seal_a_secret_with_a_vtpm_1_2(
         **os.environ,
         "PATH": ALL_PROGRAMS,
         "TCSD_UN_SOCKET_DEVICE_PATH": str(folder / "tpm1"),
+        "TSS_TCSD_HOSTNAME": "127.0.0.1",  # a bare system has no names of hosts
         "TSS_TCSD_PORT": port,
     }
 
