@@ -12,7 +12,7 @@ import pytest
 from vtpm_model.device import LINUX
 from vtpm_traces.recordings.xen import DeviceRecording, SourceKind, read_folder
 from vtpm_traces.recordings.xen_clock import timed
-from vtpm_traces.recordings.xen_events import Change, Commit, Event, Party, Side
+from vtpm_traces.recordings.xen_events import Commit, Event, Party, Side
 from vtpm_traces.recordings.xen_model import Reading, device_recording
 from vtpm_traces.recordings.xen_verdict import BOUNDS, judged_devices
 from vtpm_traces.search import explain
@@ -37,17 +37,17 @@ def test_what_a_backend_writes_is_at_one_time_in_both() -> None:
         assert len(clock) == len(streams[source.file].observations)
         assert all(one <= other for one, other in itertools.pairwise(clock))
         firsts = reading.firsts[source.file]
-        places = [place for place, event in zip(firsts, source.events, strict=False) if is_write_of_state(event)]
+        places = [place for place, event in zip(firsts, source.events, strict=False) if states_written(event)]
         times[source.kind] = [clock[place] for place in places]
     assert len(times[SourceKind.STORE]) >= 3
     assert times[SourceKind.STORE] == times[SourceKind.BACKEND]
 
 
-def is_write_of_state(event: Event) -> bool:
-    return isinstance(event, Commit) and any(
-        isinstance(each, Change) and each.side is Side.BACKEND and each.node == "state" and event.party is Party.BACKEND
-        for each in event.changes
-    )
+def states_written(event: Event) -> list[str | None]:
+    """The states that a backend gives its node in an event."""
+    if not isinstance(event, Commit) or event.party is not Party.BACKEND:
+        return []
+    return [each.value for each in event.changes if each.side is Side.BACKEND and each.node == "state"]
 
 
 @pytest.mark.parametrize("folder", sorted(p for p in (RECORDED / "xen").iterdir() if p.is_dir()), ids=lambda p: p.name)
@@ -82,13 +82,9 @@ def without_its_first_connected(seen: DeviceRecording) -> DeviceRecording:
     for source in seen.sources:
         events = list(source.events)
         if source.kind is SourceKind.BACKEND:
-            events.remove(next(event for event in events if is_write_of_state(event) and wrote(event, "4")))
+            events.remove(next(event for event in events if "4" in states_written(event)))
         sources.append(dataclasses.replace(source, events=tuple(events)))
     return dataclasses.replace(seen, sources=tuple(sources))
-
-
-def wrote(event: Event, value: str) -> bool:
-    return isinstance(event, Commit) and any(change.value == value for change in event.changes)
 
 
 def test_a_store_alone_has_no_clock() -> None:

@@ -10,7 +10,6 @@ Several toolstacks may be at work at once: a domain that ends takes its own devi
 from __future__ import annotations
 
 import contextlib
-import errno
 import re
 import time
 import uuid as uuids
@@ -89,7 +88,7 @@ class Toolstack:
             # more than the InitWait that libxl waits for: a quick frontend is connected before we look
             self._await(_backend_node(backend, device), lambda state: state in at_work, timeout)
         except TimeoutError:
-            state = self._state(_backend_node(backend, device))
+            state = _state(self._client, _backend_node(backend, device))
             self._remove(device, backend, by_force=True)
             raise BackendSilent(
                 f"no backend in domain {backend} took device {device}: its state is {state.name} after {timeout:g} s"
@@ -140,10 +139,10 @@ class Toolstack:
 
     def list(self, frontend: int | None = None) -> list[Attached]:
         """All devices, or those of one frontend's domain, in the order of their numbers."""
-        domids = [str(frontend)] if frontend is not None else _names(self._client, "/libxl")
+        domids = [str(frontend)] if frontend is not None else self._client.directory_or_none("/libxl") or []
         found = []
         for domid in domids:
-            for handle in _names(self._client, f"/libxl/{domid}/device/vtpm"):
+            for handle in self._client.directory_or_none(f"/libxl/{domid}/device/vtpm") or []:
                 device = nodes.device_of(f"backend/vtpm/{domid}/{handle}")
                 if device is not None:
                     found.append(device)
@@ -164,8 +163,8 @@ class Toolstack:
             device,
             number,
             (self._client.read_or_none(f"{node}/uuid") or b"").decode("latin-1"),
-            self._state(_frontend_node(device)),
-            self._state(_backend_node(number, device)),
+            _state(self._client, _frontend_node(device)),
+            _state(self._client, _backend_node(number, device)),
         )
 
     # -------------------------------------------------------------------------------------------------- how it is done
@@ -174,7 +173,7 @@ class Toolstack:
         """Ask the backend to close; by force, the frontend's nodes are removed first."""
         node = _backend_node(backend, device)
         with self._journals(device) as journal:
-            there = self._state(_frontend_node(device)) is not XenbusState.UNKNOWN
+            there = _state(self._client, _frontend_node(device)) is not XenbusState.UNKNOWN
             if by_force:
                 for transaction in self._client.transaction():
                     with transaction:
@@ -227,16 +226,13 @@ class Toolstack:
         path, token = f"{node}/state", f"toolstack {node}"
         self._client.watch(path, token)
         try:
-            while not settled(self._state(node)):
+            while not settled(_state(self._client, node)):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError
                 self._client.event(left)
         finally:
             self._client.unwatch(path, token)
-
-    def _state(self, node: str) -> XenbusState:
-        return _state(self._client, node)
 
 
 def _state(store: Client | Transaction, node: str) -> XenbusState:
@@ -255,18 +251,8 @@ def _toolstack_node(device: Device) -> str:
     return f"/libxl/{device.domid}/device/vtpm/{device.handle}"
 
 
-def _names(store: Client | Transaction, path: str) -> list[str]:
-    """Names below a node, none if it is not there."""
-    try:
-        return store.directory(path)
-    except XenstoreError as refused:
-        if refused.errno != errno.ENOENT:
-            raise
-        return []
-
-
 def _free_handle(store: Client | Transaction, frontend: int) -> int:
-    taken = set(_names(store, f"/libxl/{frontend}/device/vtpm"))
+    taken = set(store.directory_or_none(f"/libxl/{frontend}/device/vtpm") or [])
     return next(number for number in range(len(taken) + 1) if str(number) not in taken)
 
 
@@ -321,5 +307,5 @@ def _remove_directory(store: Transaction, path: str, top: str) -> None:
         with contextlib.suppress(XenstoreError):
             store.rm(path)
         path = path.rpartition("/")[0]
-        if path == top or _names(store, path):
+        if path == top or store.directory_or_none(path):
             return

@@ -174,7 +174,11 @@ def test_a_program_finds_its_tpm(folder: Path, start: Callable[..., Started]) ->
 def test_what_is_recorded_is_nothing_but_json(folder: Path, start: Callable[..., Started]) -> None:
     where = ("--run-dir", str(folder / "run"))
     words = [sys.executable, "-m", "vtpm_impl.cli", "backend", "--record", "--domain", "2", *where]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving:
+    with (
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving,
+        ExitStack() as stack,
+    ):
+        stack.callback(serving.kill)
         assert serving.stderr is not None
         assert serving.stderr.readline() == "domain 2 serves vTPMs with echo\n"
         using = start("frontend", "--domain", "1", "--listen", str(folder / "tpm1"))

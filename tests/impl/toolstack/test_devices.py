@@ -175,11 +175,11 @@ def test_two_toolstacks_may_take_the_same_device_away(client: Client, run: Path)
     for _ in range(100):
         device = toolstack.create(1, 2)
         client.write("/local/domain/2/backend/vtpm/1/0/state", b"6")
-        both = threading.Barrier(3)
+        ready = threading.Barrier(3)
 
-        def take(way: Callable[[Toolstack], object], both: threading.Barrier = both) -> None:
+        def take(way: Callable[[Toolstack], object], ready: threading.Barrier = ready) -> None:
             with control(run) as other:
-                both.wait()
+                ready.wait()
                 way(Toolstack(other))
 
         def detach(one: Toolstack, device: Device = device) -> None:

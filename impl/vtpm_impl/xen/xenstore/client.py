@@ -11,15 +11,17 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from vtpm_impl.xen.xenstore.wire import ERRORS, Decoder, Message, MessageType, ProtocolError, encode, strings
 
 _TRANSACTION: Final = re.compile(rb"[1-9][0-9]{0,9}\0")
 XENBUS: Final = Path("/dev/xen/xenbus")
+
+Answer = TypeVar("Answer")
 
 
 class XenstoreError(Exception):
@@ -100,6 +102,16 @@ class _Stream:
         os.close(self._descriptor)
 
 
+def _if_there(ask: Callable[[], Answer]) -> Answer | None:
+    """The answer, or nothing if the store says that there is no such node; other errors are raised."""
+    try:
+        return ask()
+    except XenstoreError as refused:
+        if refused.errno != errno.ENOENT:
+            raise
+        return None
+
+
 class _Requests(ABC):
     """What can be asked inside a transaction as well as outside. Paths may be relative to the domain's own."""
 
@@ -113,12 +125,7 @@ class _Requests(ABC):
 
     def read_or_none(self, path: str) -> bytes | None:
         """Give the value of a node, or nothing if there is none (ENOENT); other errors are raised."""
-        try:
-            return self.read(path)
-        except XenstoreError as refused:
-            if refused.errno != errno.ENOENT:
-                raise
-            return None
+        return _if_there(lambda: self.read(path))
 
     def write(self, path: str, value: bytes) -> None:
         """Set the value of a node, which is created with all that is missing above it if need be."""
@@ -140,6 +147,10 @@ class _Requests(ABC):
             if refused.errno != errno.E2BIG:
                 raise
         return self._directory_in_parts(path)
+
+    def directory_or_none(self, path: str) -> list[str] | None:
+        """Give what `directory` does, or nothing if there is no such node (ENOENT); other errors are raised."""
+        return _if_there(lambda: self.directory(path))
 
     def _directory_in_parts(self, path: str) -> list[str]:
         names, state, offset = b"", b"", 0
