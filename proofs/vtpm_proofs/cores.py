@@ -71,12 +71,12 @@ class Map:
     def ground(self, names: Any) -> set[str]:
         """The named facts and whatever they rest on, directly or not."""
         found: set[str] = set()
-        todo = list(names)
-        while todo:
-            name = todo.pop()
+        rest = list(names)
+        while rest:
+            name = rest.pop()
             if name not in found:
                 found.add(name)
-                todo += self.facts[name].lemmas if name in self.facts else ()
+                rest += self.facts[name].lemmas if name in self.facts else ()
         return found
 
 
@@ -86,17 +86,17 @@ def carry(spec: Spec[Any], facts: Collection[str] | None = None) -> Map:
     prover = _Namer(system)
     found: dict[str, Carried] = {}
     undecided: list[str] = []
-    todo = list(facts) if facts is not None else None
+    wanted = list(facts) if facts is not None else None
     asked: set[str] = set()
     while True:
-        batch = None if todo is None else set(todo) - asked
+        batch = None if wanted is None else set(wanted) - asked
         if batch is not None and not batch:
             break
         found.update(prover.carried(batch, undecided))
         if batch is None:
             break
         asked |= batch
-        todo = [lemma for name in batch if name in found for lemma in found[name].lemmas]
+        wanted = [lemma for name in batch if name in found for lemma in found[name].lemmas]
     guards = {guard for action in spec.actions for way in system.ways(action) for _, guard in _guards(way) if guard}
     return Map(spec, found, frozenset(guards), tuple(undecided))
 

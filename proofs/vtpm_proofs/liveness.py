@@ -135,10 +135,10 @@ def _candidates(sort: Any, unknown: Term, condition: Term) -> list[Term]:
     found = {terms.constant(span.low): None, terms.constant(span.low + 1): None}
     if span.high is not None:
         found[terms.constant(span.high)] = None
-    todo = [condition]
-    while todo:
-        term = todo.pop()
-        todo += term.children
+    rest = [condition]
+    while rest:
+        term = rest.pop()
+        rest += term.children
         if term.op in ("=", "<=") and unknown in term.children:
             other = term.children[1] if term.children[0] is unknown else term.children[0]
             if unknown not in terms.support(other):

@@ -63,12 +63,12 @@ def _is_model(function: FunctionType, beside: FunctionType) -> bool:
 def reached(functions: Iterable[FunctionType]) -> list[FunctionType]:
     """The functions and everything that they use, in a stable order."""
     found: dict[FunctionType, None] = {}
-    todo = list(functions)
-    while todo:
-        function = todo.pop()
+    rest = list(functions)
+    while rest:
+        function = rest.pop()
         if function not in found:
             found[function] = None
-            todo += callees(function)
+            rest += callees(function)
     return sorted(found, key=lambda f: (f.__code__.co_filename, f.__code__.co_firstlineno, f.__qualname__))
 
 
