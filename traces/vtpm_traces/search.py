@@ -125,15 +125,16 @@ class Search:
         """
         gaps: dict[Node, int] = {}
         order = itertools.count()
-        heap: list[tuple[float, int, int, int, Node]] = []
+        heap: list[tuple[Any, int, int, Node]] = []
+        turn = self._abreast if self.clocks else _furthest
         for node, gap in starts.items():
             gaps[node] = gap
             edges.setdefault(node, None)
-            heap.append((*self._turn(node.places), gap, next(order), node))
+            heap.append((turn(node.places), gap, next(order), node))
         heapq.heapify(heap)
         whole = True
         while heap:
-            *_, gap, _, node = heapq.heappop(heap)
+            _, gap, _, node = heapq.heappop(heap)
             if gap > gaps[node]:
                 continue
             self.met += 1
@@ -150,13 +151,12 @@ class Search:
                 if after not in gaps or quiet < gaps[after]:
                     gaps[after] = quiet
                     edges.setdefault(after, edge)
-                    heapq.heappush(heap, (*self._turn(after.places), quiet, next(order), after))
+                    heapq.heappush(heap, (turn(after.places), quiet, next(order), after))
         return None, whole
 
-    def _turn(self, places: tuple[int, ...]) -> tuple[float, int]:
+    def _abreast(self, places: tuple[int, ...]) -> tuple[float, int]:
         """The order in which nodes are tried: by the time of the hindmost stream, then by what they have explained."""
-        hindmost = min([clock[places[number]] for number, clock in self.clocks], default=0.0)
-        return -hindmost, -sum(places)
+        return -min([clock[places[number]] for number, clock in self.clocks]), -sum(places)
 
     def ends(self, node: Node) -> bool:
         """Whether a node answers the question: here, whether every stream has come to its end."""
@@ -356,6 +356,11 @@ class Search:
     def _verdict(self, outcome: Outcome, *, run: tuple[Taken, ...] = (), reason: str = "") -> Verdict:
         stuck = () if outcome is Outcome.ACCEPTED or not self.furthest else self._stuck()
         return Verdict(outcome, self.spec.name, sum(self.lengths), states=self.met, run=run, stuck=stuck, reason=reason)
+
+
+def _furthest(places: tuple[int, ...]) -> int:
+    """The order where no stream has a clock; one number is compared sooner than two."""
+    return -sum(places)
 
 
 class NoRun(Exception):
